@@ -1,0 +1,72 @@
+# Needs only make and Python 3.11 or newer with venv and pip. Another Python: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+# More than cores, as many tests wait for other processes; a file stays on one, as its tests share a store.
+# Browser tests run by themselves: Playwright's event loop and Django's ORM do not go together in one thread.
+TEST_PROCESSES ?= 3
+PY := .venv/bin/python
+UV := .venv/bin/uv
+READY := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# uv works without a home folder, and trusts whom the machine trusts, as pip does.
+export UV_NO_CACHE := 1
+export UV_SYSTEM_CERTS := 1
+
+# Values that production accepts, for the checks of a deployment: no service is called.
+PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
+	DJANGO_SECRET_KEY=checks-only-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLM \
+	DJANGO_ALLOWED_HOSTS=store.example STORE_ADDRESS=https://store.example STORE_HTTPS=1 STORE_CURRENCY=EUR \
+	STRIPE_SECRET_KEY=sk_live_checks STRIPE_PUBLISHABLE_KEY=pk_live_checks STRIPE_WEBHOOK_SECRET=whsec_checks \
+	SENDGRID_API_KEY=SG.checks MAIL_FROM=orders@store.example \
+	SENDGRID_WEBHOOK_PUBLIC_KEY=MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEkuoxbcaRxBp3VOkXoVOny8ITIju7NggxYMMYSZufGMl03pklQm1wR60hL2z0wzwC0QuSOd+3C1tP+VbeC/30iQ==
+
+LOCK := $(UV) pip compile --quiet --universal --generate-hashes
+
+.PHONY: help demo smoke test lint lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+
+demo: $(READY) ## run the whole store on this machine until Ctrl-C
+	@exec $(PY) manage.py demo
+
+smoke: $(READY) ## 60 shoppers order in a store of its own, then the money is checked
+	@exec $(PY) manage.py demo --orders 60 --exit
+
+test: $(READY) ## all tests, on a PostgreSQL of their own (or on DATABASE_URL); some: make test ARGS=tests/unit
+	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not browser" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m browser $(ARGS) || [ $$? = 5 ] # none among ARGS
+
+lint: $(READY) ## style, types, layers, migrations, settings for production
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	env $(PRODUCTION) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	env $(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+
+lock: $(UV) ## write the lock files anew from pyproject.toml
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra local --extra dev --output-file requirements-dev.lock
+	echo uv | $(LOCK) - --no-header --output-file requirements-uv.lock
+
+clean: ## remove the virtualenv and all data of demo and tests under var/
+	@# As root under a closed folder, the demo's data lies elsewhere, and only a link to it here.
+	rm -rf "$$(readlink -f var/demo/postgresql/cluster)"
+	rm -rf .venv var .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-results
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name another: make PYTHON=python3.12 demo" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "Python's venv module is missing (on Debian and Ubuntu: apt-get install python3-venv)." >&2; exit 1; }
+
+$(UV): requirements-uv.lock | $(PY)
+	$(PY) -m pip install --quiet --require-hashes -r requirements-uv.lock
+	@touch $@
+
+# pip is the slower one, but it alone knows the mirror or proxy that pip.conf may name.
+$(READY): requirements-dev.lock $(UV)
+	$(UV) pip sync --quiet --python $(PY) --require-hashes requirements-dev.lock || \
+	  $(PY) -m pip install --quiet --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
