@@ -1,0 +1,77 @@
+"""Who caused what: the headers that travel with every event and every claimed row.
+
+`correlation_id` names the whole story (one order's life), `causation_id` the event that directly caused
+this one, `traceparent` is W3C Trace Context (w3.org/TR/trace-context), `actor` is who acted: `shopper`,
+`system`, `operator:<name>`, or `partner:<name>` for a machine outside. No personal data.
+"""
+
+import re
+import secrets
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    correlation_id: str
+    traceparent: str
+    causation_id: str = ""
+    actor: str = "system"
+
+    @classmethod
+    def new(cls, *, actor: str = "system", traceparent: str = "") -> "Context":
+        """A new story. A malformed `traceparent` from outside is replaced, as the standard asks."""
+        if not _TRACEPARENT.fullmatch(traceparent):
+            traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        return cls(correlation_id=str(uuid.uuid4()), traceparent=traceparent, actor=actor)
+
+    @classmethod
+    def from_headers(cls, headers: dict[str, str]) -> "Context":
+        """The context that `headers()` wrote; missing parts start a new story."""
+        fresh = cls.new(actor=headers.get("actor", "system"), traceparent=headers.get("traceparent", ""))
+        return replace(
+            fresh,
+            correlation_id=headers.get("correlation_id", fresh.correlation_id),
+            causation_id=headers.get("causation_id", ""),
+        )
+
+    def headers(self) -> dict[str, str]:
+        return {
+            "correlation_id": self.correlation_id,
+            "causation_id": self.causation_id,
+            "traceparent": self.traceparent,
+            "actor": self.actor,
+        }
+
+    def because_of(self, event_id: uuid.UUID) -> "Context":
+        """The context for what this event causes: same story and trace, a new span."""
+        version, trace, _, flags = self.traceparent.split("-")
+        return replace(
+            self,
+            causation_id=str(event_id),
+            traceparent=f"{version}-{trace}-{secrets.token_hex(8)}-{flags}",
+            actor="system",
+        )
+
+
+_current: ContextVar[Context | None] = ContextVar("outbox_context", default=None)
+
+
+def current() -> Context:
+    """The context of what runs now; a new story where nobody bound one."""
+    return _current.get() or Context.new()
+
+
+@contextmanager
+def bound(context: Context) -> Iterator[Context]:
+    """Everything published inside belongs to `context`."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

@@ -1,0 +1,62 @@
+"""The database's clock, and which of its errors pass by themselves."""
+
+import datetime as dt
+from collections.abc import Callable
+from functools import wraps
+from time import sleep
+from typing import ParamSpec, TypeVar
+
+from django.db import Error, InterfaceError, OperationalError, connection
+
+# SQLSTATE classes (postgresql.org/docs/current/errcodes-appendix.html): 08 connection, 40 rollback
+# (deadlock, serialization), 53 out of resources (disk, connections), 57P shutdown and restart, 58 system.
+_TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58", "55P03")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work can succeed later without anybody changing anything: deadlocks, lost
+    connections, a server that restarts or is full. A statement that is simply too slow is not."""
+    if not isinstance(error, Error):
+        return False
+    state: str | None = getattr(error.__cause__, "sqlstate", None)
+    if state is None:
+        return isinstance(error, (OperationalError, InterfaceError))
+    return state.startswith(_TRANSIENT_CLASSES)
+
+
+def database_now() -> dt.datetime:
+    """The database's clock, which wrote every row's times."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: dt.datetime = cursor.fetchone()[0]
+    return now
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def retried(*, tries: int = 5) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Run a function again after a transient database error, on a new connection if the old one died.
+
+    Only for work that is whole in itself and finds its own earlier success by a natural key: after a lost
+    COMMIT acknowledgement it may have happened already. Never around a network call, and never inside an
+    outer transaction, which would be aborted anyway.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+            for attempt in range(1, tries + 1):
+                try:
+                    return function(*args, **kwargs)
+                except (OperationalError, InterfaceError) as error:
+                    if attempt == tries or connection.in_atomic_block or not is_transient(error):
+                        raise
+                    connection.close_if_unusable_or_obsolete()
+                    sleep(0.02 * 2**attempt)  # seconds: 0.04 to 0.32, a deadlock's other half is done by then
+            raise AssertionError("unreachable")
+
+        return wrapper
+
+    return decorate

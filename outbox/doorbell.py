@@ -1,0 +1,107 @@
+"""A doorbell wakes a loop of this machine at once after a commit; polling remains the truth.
+
+Each waiting loop binds a unix datagram socket `<name>.<pid>.<n>` in one private folder; whoever commits
+work for it sends one byte to every socket of that name. Best effort: a lost ring costs one poll interval.
+LISTEN/NOTIFY is not used, because every notifying commit takes one cluster-wide lock.
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import os
+import select
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
+from django.conf import settings
+
+_counter = itertools.count(1)
+
+
+@functools.cache
+def folder() -> Path | None:
+    """The doorbells' folder, owned by this user and closed to all others; None when switched off.
+
+    Unless DOORBELL_DIR names one, all processes of this user on the same database share one.
+    """
+    if settings.DOORBELL_DIR == "off":
+        return None
+    if settings.DOORBELL_DIR:
+        path = Path(settings.DOORBELL_DIR)
+    else:
+        database = settings.DATABASES["default"]
+        place = "|".join(str(database.get(key, "")) for key in ("HOST", "PORT", "NAME"))
+        digest = hashlib.sha256(place.encode()).hexdigest()[:12]
+        path = Path(tempfile.gettempdir()) / f"store-bells-{os.getuid()}-{digest}"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        return None  # somebody else's: polling is enough
+    return path
+
+
+def ring(name: str) -> None:
+    """Wake every loop called `name` on this machine."""
+    path = folder()
+    if path is None:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        for bell in path.glob(f"{name}.*"):
+            try:
+                sender.sendto(b"1", str(bell))
+            except ConnectionRefusedError:
+                with contextlib.suppress(OSError):
+                    bell.unlink()  # its process died without taking it away
+            except OSError:
+                continue  # full means it rings already; anything else is left to polling
+
+
+class Doorbell:
+    """One loop's bell: `wait` returns early when it rings."""
+
+    def __init__(self, name: str) -> None:
+        self._receiver, self._local = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sockets = [self._receiver]
+        self._path: Path | None = None
+        path = folder()
+        if path is not None:
+            bell = path / f"{name}.{os.getpid()}.{next(_counter)}"
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                bell.unlink(missing_ok=True)
+                listener.bind(str(bell))
+            except OSError:
+                listener.close()
+            else:
+                self._path = bell
+                self._sockets.append(listener)
+        self._local.setblocking(False)
+        for each in self._sockets:
+            each.setblocking(False)
+
+    def ring(self) -> None:
+        """Wake this very loop, from any thread."""
+        with contextlib.suppress(OSError):
+            self._local.send(b"1")
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep until the bell rings or `seconds` are over; say whether it rang."""
+        ringing, _, _ = select.select(self._sockets, [], [], seconds)
+        for each in ringing:
+            with contextlib.suppress(BlockingIOError):
+                while each.recv(16):
+                    pass
+        return bool(ringing)
+
+    def close(self) -> None:
+        for each in (*self._sockets, self._local):
+            each.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,24 @@
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from outbox import registry
+from outbox.dispatcher import BATCH, dispatch_once
+from outbox.management.batches import BatchCommand
+from outbox.relay import LOG
+
+
+class Command(BatchCommand):
+    help = "Feed the log to its handlers, all of them or the named subscriptions, until they have seen everything."
+    batch = BATCH
+    items = "events handled"
+    bell = f"{LOG}.command"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        known = ", ".join(each.name for each in registry.subscribers())
+        parser.add_argument("subscription", nargs="*", help=f"which handlers to feed (all): {known}")
+        super().add_arguments(parser)
+
+    def run_once(self, *, batch: int, options: dict[str, Any]) -> int:
+        names = options["subscription"] or [each.name for each in registry.subscribers()]
+        return sum(dispatch_once(name, limit=batch) for name in names)

@@ -1,0 +1,26 @@
+import datetime as dt
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandParser
+
+from outbox.management.batches import BatchCommand, positive
+from outbox.purging import BATCH, purge_once
+
+
+class Command(BatchCommand):
+    help = "Delete old events that every subscription has handled. Undelivered ones are never deleted."
+    batch = BATCH
+    items = "events purged"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--days",
+            type=positive,
+            default=settings.OUTBOX_RETENTION_DAYS,
+            help="keep what is younger than so many days (%(default)s)",
+        )
+
+    def run_once(self, *, batch: int, options: dict[str, Any]) -> int:
+        return purge_once(retention=dt.timedelta(days=options["days"]), limit=batch)

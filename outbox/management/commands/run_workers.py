@@ -1,0 +1,60 @@
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from outbox import registry
+from outbox.loops import Loop
+
+
+class Command(BaseCommand):
+    help = (
+        "Run the store's workers until SIGTERM or Ctrl-C: each claims rows or reads the log, and shares the work "
+        "with any number of others. A second Ctrl-C ends it at once; leases and cursors make even that harmless."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "workers", nargs="*", help=f"which to run (all): {', '.join(registry.groups())}, or single loops"
+        )
+        parser.add_argument("--list", action="store_true", help="print the loops and their groups, and leave")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            specs = registry.loops(only=options["workers"])
+        except LookupError as error:
+            raise CommandError(str(error.args[0])) from error
+        if options["list"]:
+            for spec in specs:
+                self.stdout.write(f"{spec.group}: {spec.name}")
+            return
+        loops = [Loop(spec) for spec in specs]
+        stopping = threading.Event()
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            if stopping.is_set():
+                raise KeyboardInterrupt
+            stopping.set()
+            for each in loops:
+                each.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        # Daemons, so that a second Ctrl-C really ends the process.
+        threads = [threading.Thread(target=loop.run, name=loop.name, daemon=True) for loop in loops]
+        for thread in threads:
+            thread.start()
+        self.stdout.write(f"Running {', '.join(loop.name for loop in loops)}. Ctrl-C stops.")
+        while all(thread.is_alive() for thread in threads):
+            time.sleep(0.2)
+        # A loop survives every error; if one ended all the same, the process ends too and is started afresh.
+        failed = not stopping.is_set()
+        for each in loops:
+            each.stop()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise CommandError("A loop ended unasked; see the log. The process must be started again.")

@@ -1,0 +1,202 @@
+"""Tables of the log. Nothing here knows a domain."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Envelope(models.Model):
+    """What an event carries everywhere; the names are those of Debezium's outbox event router.
+
+    `aggregateid` is the order's id for every event about it, whichever app published it.
+    """
+
+    id = models.UUIDField(default=uuid.uuid4, editable=False)
+    aggregatetype = models.CharField(max_length=32)
+    aggregateid = models.CharField(max_length=64)
+    type = models.CharField(max_length=64)
+    version = models.PositiveSmallIntegerField()
+    payload = models.JSONField()
+    headers = models.JSONField(default=dict)
+
+    class Meta:
+        abstract = True
+
+    ENVELOPE_FIELDS: ClassVar[tuple[str, ...]] = (
+        "id",
+        "aggregatetype",
+        "aggregateid",
+        "type",
+        "version",
+        "payload",
+        "headers",
+        "created_at",
+    )
+
+
+class OutboxRecord(Envelope):
+    """Staging: written only by `publish()` with the fact itself, taken away by the relay."""
+
+    seq = models.BigAutoField(primary_key=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.aggregateid} (staged {self.seq})"
+
+
+class LogHead(models.Model):
+    """One row: the last position handed out, and the last one that was purged.
+
+    Locking it makes a process the one relay of the moment.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    position = models.BigIntegerField(default=0)
+    purged_through = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(id=1), name="loghead_single_row"),
+            models.CheckConstraint(
+                condition=models.Q(purged_through__lte=models.F("position")), name="loghead_purged_below_head"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"head at {self.position}"
+
+
+class Event(Envelope):
+    """The log: append-only (a trigger refuses UPDATE and DELETE), positions dense from 1."""
+
+    position = models.BigIntegerField(primary_key=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["aggregateid", "position"], name="event_stream")]
+
+    def __str__(self) -> str:
+        return f"{self.position} {self.type} {self.aggregateid}"
+
+
+class Subscription(models.Model):
+    """A reader's cursor: everything up to `position` is handled or parked."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    position = models.BigIntegerField(default=0)
+    paused = models.BooleanField(default=False)
+    created_at = models.DateTimeField(db_default=Now())
+    moved_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.position}"
+
+
+class FeedToken(models.Model):
+    """Who may read one feed and use what belongs to it; several readers' tokens may be live at once.
+
+    The token's secret is 256 random bits, so its plain SHA-256 is enough: there is nothing to guess.
+    """
+
+    name = models.CharField(max_length=100, help_text="Whose it is; shown beside what its bearer did.")
+    feed = models.CharField(max_length=64, help_text="Its one scope.")
+    digest = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(db_default=Now())
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True, help_text="To the minute.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["feed", "name"], condition=models.Q(revoked_at__isnull=True), name="feed_token_live_name"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} for {self.feed}"
+
+
+class ParkedEvent(Envelope):
+    """An event that a subscription could not handle, or that waits behind such a one of its stream.
+
+    It holds its own copy of the envelope, so the log may be purged. Only the lowest position of a stream is
+    ever tried: `due_at` says when; the others, and those that wait for a person, have none.
+    """
+
+    class Status(models.TextChoices):
+        RETRYING = "retrying"  # tried again at due_at → gone, or waiting after the last try
+        QUEUED = "queued"  # behind another of its stream → retrying, when it becomes the lowest
+        WAITING = "waiting"  # out of tries; a person retries or skips it
+
+    number = models.BigAutoField(primary_key=True)  # `id` is the event's
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="parked")
+    position = models.BigIntegerField()
+    created_at = models.DateTimeField()
+    status = models.CharField(max_length=8, choices=Status)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+    parked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subscription", "position"], name="parked_once"),
+            models.CheckConstraint(
+                condition=models.Q(status="retrying", due_at__isnull=False)
+                | models.Q(status__in=["queued", "waiting"], due_at__isnull=True),
+                name="parked_due_only_while_retrying",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["subscription", "aggregateid", "position"], name="parked_stream"),
+            models.Index(fields=["subscription", "due_at"], name="parked_due", condition=models.Q(status="retrying")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subscription_id}: {self.type} at {self.position} ({self.status})"
+
+
+class SubscriptionAction(models.Model):
+    """Who repaired, paused or replayed a subscription, and why. Rows are only ever added."""
+
+    class Kind(models.TextChoices):
+        RETRY = "retry"
+        SKIP = "skip"
+        REPLAY = "replay"
+        PAUSE = "pause"
+        RESUME = "resume"
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="actions")
+    kind = models.CharField(max_length=8, choices=Kind)
+    position = models.BigIntegerField()
+    event_id = models.UUIDField(null=True)
+    actor = models.CharField(max_length=150)
+    reason = models.TextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subscription_id} at {self.position} by {self.actor}"
+
+
+class Heartbeat(models.Model):
+    """One row for each loop of each process: who is alive, and since when."""
+
+    loop = models.CharField(max_length=64)
+    process = models.CharField(max_length=128)
+    started_at = models.DateTimeField(db_default=Now())
+    beat_at = models.DateTimeField(db_default=Now())
+    handled = models.BigIntegerField(default=0)
+    error = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["loop", "process"], name="heartbeat_once")]
+
+    def __str__(self) -> str:
+        return f"{self.loop} in {self.process}"
+
+
+def envelope_of(row: Envelope) -> dict[str, Any]:
+    """The envelope's fields of any row that has them, ready to build another row."""
+    return {name: getattr(row, name) for name in Envelope.ENVELOPE_FIELDS}

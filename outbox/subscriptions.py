@@ -1,0 +1,88 @@
+"""Cursors: where each subscriber stands, and what a person may do to one.
+
+Everything here takes the cursor's lock first, as the dispatcher does, so a repair never meets a batch that
+is under way. Lock order: cursor → head → the domain's rows.
+"""
+
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Min
+
+from outbox import registry
+from outbox.models import LogHead, ParkedEvent, Subscription, SubscriptionAction
+
+
+class ReplayTooFar(ValueError):
+    """The position lies outside the log that is still kept."""
+
+
+def ensure_all(**_: Any) -> None:
+    """Create the head and every missing subscription; safe to run at any time, from several processes.
+
+    A new subscription's place is read under the head's lock, so that `now` has one meaning.
+    """
+    if LogHead._meta.db_table not in connection.introspection.table_names():
+        return  # post_migrate of a backwards migration
+    with transaction.atomic():
+        LogHead.objects.bulk_create([LogHead()], ignore_conflicts=True)
+        head = LogHead.objects.select_for_update().get()
+        places = {"now": head.position, "beginning": head.purged_through}
+        Subscription.objects.bulk_create(
+            [Subscription(name=each.name, position=places[each.start]) for each in registry.readers()],
+            ignore_conflicts=True,
+        )
+
+
+def lock(name: str) -> Subscription:
+    """The subscription's row, locked, after whoever holds it. Raises Subscription.DoesNotExist for a name that
+    was never created (run `migrate`)."""
+    return Subscription.objects.select_for_update(no_key=True).get(pk=name)
+
+
+def lock_if_free(name: str) -> Subscription | None:
+    """The same without waiting: None when another process holds it."""
+    row = Subscription.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=name).first()
+    if row is None and not Subscription.objects.filter(pk=name).exists():
+        raise Subscription.DoesNotExist(f"No subscription is called {name!r}: run `manage.py migrate`.")
+    return row
+
+
+def _note(subscription: Subscription, kind: SubscriptionAction.Kind, *, actor: str, reason: str, position: int) -> None:
+    SubscriptionAction.objects.create(
+        subscription=subscription, kind=kind, position=position, actor=actor, reason=reason
+    )
+
+
+def set_paused(*, name: str, paused: bool, actor: str, reason: str) -> None:
+    """Stop or resume feeding a subscriber; waits for a batch that is under way. Nothing is lost meanwhile."""
+    with transaction.atomic():
+        row = lock(name)
+        Subscription.objects.filter(pk=name).update(paused=paused)
+        kind = SubscriptionAction.Kind.PAUSE if paused else SubscriptionAction.Kind.RESUME
+        _note(row, kind, actor=actor, reason=reason, position=row.position)
+
+
+def replay(*, name: str, position: int, actor: str, reason: str) -> None:
+    """Feed the subscriber everything from `position` on again (its effects must be idempotent).
+
+    Parked events at or after the position are removed, because they come again from the log. Raises
+    ReplayTooFar where the log no longer, or not yet, holds that position.
+    """
+    with transaction.atomic():
+        row = lock(name)
+        # Locked, so that no purge decides on the old cursor meanwhile.
+        head = LogHead.objects.select_for_update().get()
+        if not head.purged_through < position <= row.position + 1:
+            raise ReplayTooFar(
+                f"{name} can be replayed from {head.purged_through + 1} to {row.position + 1}, not {position}."
+            )
+        ParkedEvent.objects.filter(subscription=row, position__gte=position).delete()
+        Subscription.objects.filter(pk=name).update(position=position - 1)
+        _note(row, SubscriptionAction.Kind.REPLAY, actor=actor, reason=reason, position=position)
+
+
+def slowest_position() -> int | None:
+    """The lowest cursor of all subscriptions; None when there are none. What lies above is undelivered."""
+    lowest: int | None = Subscription.objects.aggregate(lowest=Min(F("position")))["lowest"]
+    return lowest

@@ -1,0 +1,149 @@
+"""HTTP with a deadline for the whole call.
+
+A read timeout bounds the wait for the next byte only: a server that drips one byte at a time holds a call for
+ever. Here a watchdog shuts the socket down when the call's time is over, and the caller sees a broken
+connection, which is what it is.
+"""
+
+import contextlib
+import datetime as dt
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError
+
+from outbox.crash_points import crash_point
+
+# Seconds between two looks of the watchdog: the precision of a deadline.
+_WATCH_INTERVAL = 0.25
+
+
+class _Call(threading.local):
+    """The call that this thread is making."""
+
+    point = ""
+    deadline = 0.0
+
+
+_call = _Call()
+
+
+class _Watchdog:
+    """One thread for all calls of the process; asleep while there are none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy = threading.Event()
+        self._sockets: dict[int, tuple[float, socket.socket]] = {}
+        self._thread: threading.Thread | None = None
+
+    def watch(self, sock: socket.socket, deadline: float) -> None:
+        """Watch this thread's socket until `release`."""
+        with self._lock:
+            self._sockets[threading.get_ident()] = (deadline, sock)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="call-watchdog", daemon=True)
+                self._thread.start()
+            self._busy.set()
+
+    def release(self) -> None:
+        with self._lock:
+            self._sockets.pop(threading.get_ident(), None)
+            if not self._sockets:
+                self._busy.clear()
+
+    def _run(self) -> None:
+        while True:
+            self._busy.wait()
+            time.sleep(_WATCH_INTERVAL)
+            now = time.monotonic()
+            with self._lock:
+                for deadline, sock in self._sockets.values():
+                    if deadline <= now:
+                        with contextlib.suppress(OSError):
+                            sock.shutdown(socket.SHUT_RDWR)
+
+
+_watchdog = _Watchdog()
+
+
+class _Watched:
+    """Mixed into urllib3's connections. When an answer is about to be read the request is out: the place to
+    die in a test, and the place from which the deadline matters (connecting has a timeout of its own)."""
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> Any:
+        if _call.point:
+            crash_point(_call.point)
+        if self.sock is not None and _call.deadline:
+            _watchdog.watch(self.sock, _call.deadline)
+        return super().getresponse()  # type: ignore[misc]  # the connection class behind this mixin
+
+
+class _HTTPConnection(_Watched, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Watched, HTTPSConnection):
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class DeadlineSession(requests.Session):
+    """A session for threads, with kept-alive connections, no retries, and `deadline` seconds for each call."""
+
+    def __init__(self, *, deadline: float, connections: int) -> None:
+        super().__init__()
+        self._deadline = deadline
+        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=connections, max_retries=0)
+        adapter.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        _call.deadline = time.monotonic() + self._deadline
+        try:
+            return super().request(*args, **kwargs)
+        finally:
+            _call.deadline = 0.0
+            _watchdog.release()
+
+
+@contextlib.contextmanager
+def calling(point: str) -> Iterator[None]:
+    """Calls of this thread inside pass the crash point `point` once their request is out."""
+    _call.point = point
+    try:
+        yield
+    finally:
+        _call.point = ""
+
+
+def never_sent(error: requests.RequestException) -> bool:
+    """Provably: there was no connection (refused, no such name, not reached in time), or we did not trust it."""
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else None
+    if isinstance(reason, ConnectTimeoutError):  # urllib3 makes refusals and unknown names kinds of it
+        return True
+    return bool(reason and reason.args and isinstance(reason.args[0], ssl.SSLCertVerificationError))
+
+
+def retry_after(value: str | None) -> dt.timedelta | None:
+    """A Retry-After header in seconds. At most five minutes: no answer of a stranger stops our work for longer."""
+    return dt.timedelta(seconds=min(int(value), 300)) if value and value.isdecimal() else None
