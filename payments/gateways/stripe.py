@@ -1,0 +1,305 @@
+"""Stripe behind the Gateway protocol, through the official SDK; the one module that imports it.
+
+The SDK's own retries are off and every POST carries our key: what a call did must be known to whoever decides
+what comes next. Facts about errors: docs.stripe.com/api/errors, /error-low-level, /api/idempotent_requests.
+"""
+
+import datetime as dt
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import requests
+import stripe
+from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
+
+from outbox.transport import DeadlineSession
+from outbox.webhooks import Malformed, NotGenuine, check_age
+from payments.gateways.base import Answer, BankDispute, BankNotice, BankRefund, Body, Intent, Outcome
+from payments.gateways.notices import TYPES, notice
+
+logger = logging.getLogger(__name__)
+
+# Codes of a 400 that are about the card the customer gave, not about our request: the customer gives another.
+_CARD_CODES = frozenset(
+    {
+        "payment_method_unactivated",
+        "payment_method_provider_decline",
+        "payment_method_unexpected_state",
+        "payment_method_not_available",
+        "payment_method_invalid_parameter",
+        "token_already_used",
+    }
+)
+
+
+# The age that Stripe's own libraries accept of a signature.
+SIGNED_WITHIN = dt.timedelta(seconds=stripe.Webhook.DEFAULT_TOLERANCE)
+
+
+class StripeGateway:
+    """One client for any number of threads. Timeouts in seconds; `deadline` bounds a whole call."""
+
+    def __init__(
+        self,
+        *,
+        secret_key: str,
+        api_base: str,
+        connect_timeout: float,
+        read_timeout: float,
+        deadline: float,
+        connections: int,
+    ) -> None:
+        session = DeadlineSession(deadline=deadline, connections=connections)
+        http = stripe.RequestsClient(timeout=(connect_timeout, read_timeout), session=session)
+        client = stripe.StripeClient(
+            secret_key, base_addresses={"api": api_base}, max_network_retries=0, http_client=http
+        )
+        self._intents, self._refunds = client.v1.payment_intents, client.v1.refunds
+        self._disputes, self._events = client.v1.disputes, client.v1.events
+
+    def create_body(self, *, order_id: int, payment: str, reference: str, amount: int, currency: str) -> Body:
+        return {
+            "amount": amount,
+            "currency": currency.lower(),
+            "payment_method_types": ["card"],
+            "metadata": {"order_id": str(order_id), "payment": payment, "reference": reference},
+        }
+
+    def confirm_body(self, *, payment_method: str, return_url: str) -> Body:
+        return {"payment_method": payment_method, "return_url": return_url}
+
+    def create(self, *, key: str, body: Body) -> Answer:
+        return _answered(lambda: self._intents.create(body, {"idempotency_key": key}))  # type: ignore[arg-type]  # a stored body is plain JSON
+
+    def confirm(self, *, intent_id: str, key: str, body: Body) -> Answer:
+        return _answered(lambda: self._intents.confirm(intent_id, body, {"idempotency_key": key}))  # type: ignore[arg-type]
+
+    def retrieve(self, *, intent_id: str) -> Answer:
+        return _answered(lambda: self._intents.retrieve(intent_id))
+
+    def cancel(self, *, intent_id: str, key: str) -> Answer:
+        return _answered(lambda: self._intents.cancel(intent_id, {}, {"idempotency_key": key}))
+
+    def refund_body(self, *, intent_id: str, refund: str, amount: int) -> Body:
+        return {"payment_intent": intent_id, "amount": amount, "metadata": {"refund": refund}}
+
+    def refund(self, *, key: str, body: Body) -> Answer:
+        return _answered(lambda: self._refunds.create(body, {"idempotency_key": key}))  # type: ignore[arg-type]
+
+    def retrieve_refund(self, *, refund_id: str) -> Answer:
+        return _answered(lambda: self._refunds.retrieve(refund_id))
+
+    def find_refund(self, *, intent_id: str, refund: str) -> Answer:
+        def search() -> Any:
+            page = self._refunds.list({"payment_intent": intent_id, "limit": 100})
+            found = (each for each in page.auto_paging_iter() if _metadata(each).get("refund") == refund)
+            return next(found, None)
+
+        return _answered(search)
+
+    def retrieve_dispute(self, *, dispute_id: str) -> Answer:
+        return _answered(lambda: self._disputes.retrieve(dispute_id))
+
+    def list_events(self, *, after: str, since: dt.datetime) -> Iterator[BankNotice]:
+        """docs.stripe.com/webhooks/process-undelivered-events: `ending_before` pages from old to new."""
+        try:
+            if after:
+                try:
+                    page = self._event_page(ending_before=after)
+                except stripe.InvalidRequestError as error:
+                    if error.param != "ending_before":
+                        raise
+                else:
+                    yield from _notices(page)
+                    return
+            newest_first = list(_notices(self._event_page(created={"gte": int(since.timestamp())})))
+        except stripe.StripeError as error:
+            raise ConnectionError(f"The bank did not list its events: {error}") from error
+        yield from reversed(newest_first)
+
+    def _event_page(self, **which: Any) -> Any:
+        params: Any = {"types": list(TYPES), "limit": 100, **which}
+        return self._events.list(params)
+
+    def list(self, *, since: dt.datetime) -> Iterator[Intent]:
+        try:
+            page = self._intents.list({"limit": 100, "created": {"gte": int(since.timestamp())}})
+            for intent in page.auto_paging_iter():
+                yield _intent(intent)
+        except stripe.StripeError as error:
+            raise ConnectionError(f"The bank did not list its intents: {error}") from error
+
+
+def read_webhook(body: bytes, header: str, *, secrets: Sequence[str], livemode: bool) -> BankNotice:
+    """The notice in a webhook that one of the secrets has signed (docs.stripe.com/webhooks/signature).
+
+    Every delivery is signed anew, so none is old; the SDK does not refuse those from the future. Raises NotGenuine,
+    Malformed.
+    """
+    if not any(_signed(body, header, secret) for secret in secrets):
+        raise NotGenuine("no secret of STRIPE_WEBHOOK_SECRET has signed it")
+    signed_at = re.search(r"(?:^|,)t=(\d+)", header)
+    check_age(int(signed_at[1]) if signed_at else 0, within=SIGNED_WITHIN)
+    try:
+        found = notice(body)
+    except ValueError as error:
+        raise Malformed(str(error)) from error
+    if found.livemode != livemode:
+        mode = "live" if found.livemode else "test"
+        raise NotGenuine(f"an event of {mode} mode, and STRIPE_SECRET_KEY is of the other")
+    return found
+
+
+def _signed(body: bytes, header: str, secret: str) -> bool:
+    try:
+        return bool(stripe.WebhookSignature.verify_header(body, header, secret))
+    except (stripe.SignatureVerificationError, UnicodeError, TypeError):
+        return False  # the last two: bytes that are no text, and signatures that are no ASCII
+
+
+def _notices(page: Any) -> Iterator[BankNotice]:
+    for event in page.auto_paging_iter():
+        try:
+            yield notice(event.to_dict())
+        except ValueError as error:  # it may not keep us from reading the others
+            logger.error("action=event_unreadable event=%s reason=%r", event.id, str(error))
+
+
+def _answered(call: Callable[[], Any]) -> Answer:
+    """Make the call and say what is known of it. What it returns is an intent, a refund, a dispute or None."""
+    begun = time.monotonic()
+    try:
+        found = call()
+        headers = _headers(getattr(found, "last_response", None))
+        shown = _shown(found)
+    except stripe.StripeError as error:
+        headers = _headers(error)
+        return Answer(
+            outcome=_classify(error),
+            intent=_intent_of(error),
+            http_status=error.http_status,
+            request_id=error.request_id or "",
+            replayed=headers.get("idempotent-replayed") == "true",
+            code=str(error.code or getattr(error.error, "code", None) or ""),
+            decline_code=str(getattr(error.error, "decline_code", None) or ""),
+            message=str(error.user_message or error)[:1000],
+            retry_after=_retry_after(headers.get("retry-after")),
+            duration=_since(begun),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        # A 200 that is not what was asked for, such as a cut body that is still JSON: the effect is not known.
+        message = f"not what was asked for: {error!r}"
+        return Answer(outcome=Outcome.UNKNOWN, http_status=200, message=message, duration=_since(begun))
+    return Answer(
+        outcome=Outcome.ANSWERED,
+        http_status=200,
+        request_id=headers.get("request-id", ""),
+        replayed=headers.get("idempotent-replayed") == "true",
+        duration=_since(begun),
+        **shown,
+    )
+
+
+def _metadata(found: Any) -> dict[str, str]:
+    return found.to_dict().get("metadata") or {}
+
+
+def _headers(response: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in (getattr(response, "headers", None) or {}).items()}
+
+
+def _shown(found: Any) -> dict[str, Any]:
+    """The object as the Answer's field. Raises KeyError, TypeError or AttributeError for what is none of them."""
+    if found is None:
+        return {}
+    if isinstance(found, stripe.Refund):
+        known = found.to_dict()
+        reason = known.get("failure_reason") or ""
+        refund = BankRefund(id=known["id"], status=known["status"], amount=known["amount"], failure_code=reason)
+        return {"refund": refund}
+    if isinstance(found, stripe.Dispute):
+        return {"dispute": _dispute(found.to_dict())}
+    return {"intent": _intent(found)}
+
+
+def _dispute(found: dict[str, Any]) -> BankDispute:
+    return BankDispute(
+        id=found["id"],
+        status=found["status"],
+        amount=found["amount"],
+        currency=str(found["currency"]).upper(),
+        reason=found["reason"],
+        refundable=bool(found["is_charge_refundable"]),
+        opened_at=dt.datetime.fromtimestamp(found["created"], tz=dt.UTC),
+    )
+
+
+def _classify(error: stripe.StripeError) -> Outcome:
+    status = error.http_status
+    code = error.code or getattr(error.error, "code", None)
+    if isinstance(error, stripe.APIConnectionError):
+        return Outcome.NOT_EXECUTED if _never_sent(error) else Outcome.UNKNOWN
+    if status in (409, 429) or code == "lock_timeout":
+        return Outcome.NOT_EXECUTED  # the limiter and the key's lock stand before any execution
+    if isinstance(error, stripe.CardError):
+        return Outcome.DECLINED
+    if isinstance(error, stripe.IdempotencyError):
+        return Outcome.KEY_MISUSED
+    if status in (401, 403):
+        return Outcome.UNAUTHORIZED
+    if isinstance(error, stripe.InvalidRequestError):
+        if code == "payment_intent_unexpected_state":
+            return Outcome.ANSWERED if _intent_of(error) is not None else Outcome.UNKNOWN
+        if code in _CARD_CODES or (code == "resource_missing" and error.param == "payment_method"):
+            return Outcome.CARD_UNUSABLE
+        return Outcome.REFUSED
+    return Outcome.UNKNOWN  # 5xx, malformed answers, whatever the SDK adds
+
+
+def _never_sent(error: stripe.APIConnectionError) -> bool:
+    """Provably not sent: no connection was ever made."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, requests.exceptions.ConnectTimeout):
+        return True
+    if isinstance(cause, requests.exceptions.ConnectionError) and cause.args:
+        inner = cause.args[0]
+        reason = inner.reason if isinstance(inner, MaxRetryError) else inner
+        return isinstance(reason, (NewConnectionError, NameResolutionError))
+    return False
+
+
+def _intent_of(error: stripe.StripeError) -> Intent | None:
+    found = getattr(error.error, "payment_intent", None)
+    try:
+        return _intent(found) if found else None
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _intent(answer: Any) -> Intent:
+    """Raises KeyError, TypeError or AttributeError for anything that is no intent."""
+    found = answer if isinstance(answer, dict) else answer.to_dict()
+    charge = found.get("latest_charge") or ""
+    problem = found.get("last_payment_error") or {}
+    action = found.get("next_action") or {}
+    return Intent(
+        id=found["id"],
+        status=found["status"],
+        amount=found["amount"],
+        currency=str(found["currency"]).upper(),
+        latest_charge=charge if isinstance(charge, str) else charge["id"],
+        action_url=(action.get("redirect_to_url") or {}).get("url") or "",
+        error_code=problem.get("decline_code") or problem.get("code") or "",
+        error_payment_method=(problem.get("payment_method") or {}).get("id") or "",
+    )
+
+
+def _retry_after(value: str | None) -> dt.timedelta | None:
+    return dt.timedelta(seconds=min(int(value), 300)) if value and value.isdigit() else None
+
+
+def _since(begun: float) -> dt.timedelta:
+    return dt.timedelta(seconds=time.monotonic() - begun)

@@ -1,0 +1,64 @@
+"""The payments' part of the pipeline."""
+
+from collections.abc import Iterator
+
+from outbox.pipeline import Depth, WaitsFor, claim_depths, part, rows
+from payments.models import BankEvent, Dispute, Payment, Refund
+
+Status = Payment.Status
+
+
+@part
+def payments() -> Iterator[Depth]:
+    """By status; settled ones are not counted: that would read the whole table."""
+    return claim_depths(
+        Payment,
+        place="payments",
+        unsettled="settled_at IS NULL",
+        waits={
+            # Not released: its order, or a person who reviews that, decides.
+            f"{Status.UNPROCESSED}, resting": WaitsFor.OTHERS,
+            f"{Status.DECLINED}, resting": WaitsFor.CUSTOMER,
+            # Read now and then; the customer's return and the bank's webhook come first.
+            f"{Status.REQUIRES_ACTION}, later": WaitsFor.CUSTOMER,
+        },
+    )
+
+
+@part
+def refunds() -> Iterator[Depth]:
+    """By status; settled ones are counted only while somebody wants them to be read again."""
+    return claim_depths(
+        Refund,
+        place="refunds",
+        unsettled="status IN ('awaiting_approval', 'unprocessed', 'processing', 'unknown', 'pending') "
+        "OR due_at IS NOT NULL",
+        waits={
+            f"{Refund.Status.AWAITING_APPROVAL}, resting": WaitsFor.PERSON,
+            f"{Refund.Status.PENDING}, later": WaitsFor.OTHERS,  # the bank
+        },
+    )
+
+
+@part
+def disputes() -> Iterator[Depth]:
+    """By status; closed ones are not counted."""
+    return claim_depths(
+        Dispute,
+        place="disputes",
+        unsettled="closed_at IS NULL",
+        waits={f"{Dispute.Status.OPEN}, later": WaitsFor.OTHERS},  # the customer's bank
+    )
+
+
+@part
+def bank_events() -> Iterator[Depth]:
+    """What the bank told us about things that we do not know."""
+    waits_for = {BankEvent.Status.WAITING: WaitsFor.OTHERS, BankEvent.Status.UNMATCHED: WaitsFor.PERSON}
+    for status, count, age in rows(
+        """
+        SELECT status, count(*), now() - min(received_at)
+        FROM payments_bankevent WHERE status <> 'applied' GROUP BY status ORDER BY status
+        """
+    ):
+        yield Depth(place="bank events", state=status, waits_for=waits_for[status], count=count, age=age)

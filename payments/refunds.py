@@ -1,0 +1,102 @@
+"""Asking for money back. Everything here only writes rows: the refund worker talks to the bank."""
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, Sum
+from django.db.models.functions import Now
+
+from outbox import claims
+from payments.models import Dispute, Payment, Refund
+from payments.money import display
+
+
+class NotRefundable(Exception):
+    """The payment was not charged, or not that much is left; the message says what is left."""
+
+
+class Disputed(NotRefundable):
+    """The customer's bank is fetching the money back, or has it: a refund would pay twice."""
+
+
+class NotAwaitingApproval(Exception):
+    """Somebody has decided about this refund already."""
+
+
+class SamePerson(Exception):
+    """Who asks for a refund may not approve it."""
+
+
+def refundable(payment: Payment) -> int:
+    """What may still be refunded, in minor units; every refund counts that has not failed."""
+    if payment.status != Payment.Status.SUCCEEDED:
+        return 0
+    counted = payment.refunds.filter(status__in=Refund.COUNTED).aggregate(total=Sum("amount"))["total"]
+    return payment.amount - (counted or 0)
+
+
+def request_refund(
+    *, order_id: int, amount: int | None, reason: str, request_token: str, actor: str, by_person: bool
+) -> Refund:
+    """Write a refund of `amount` minor units (None: all that is left) and let the worker send it.
+
+    The same `request_token` gives the same refund, however often it is sent. A person's refund above
+    REFUND_APPROVAL_ABOVE waits for a second person; the order process's own are owed and wait for nobody.
+    Raises NotRefundable; Disputed where a person asks while the customer's bank does.
+    """
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update(no_key=True).get(order_id=order_id)
+        repeated = Refund.objects.filter(request_token=request_token).first()
+        if repeated is not None:
+            return repeated
+        if by_person:
+            _refuse_disputed(payment)
+        left = refundable(payment)
+        wanted = left if amount is None else amount
+        if not 0 < wanted <= left:
+            raise NotRefundable(
+                f"{payment.reference}: {display(amount=left, currency=payment.currency)} can be refunded, "
+                f"not {display(amount=wanted, currency=payment.currency)}."
+            )
+        waits = by_person and 0 < settings.REFUND_APPROVAL_ABOVE < wanted
+        refund = Refund.objects.create(
+            payment=payment,
+            request_token=request_token,
+            amount=wanted,
+            currency=payment.currency,
+            reason=reason,
+            requested_by=actor,
+            status=Refund.Status.AWAITING_APPROVAL if waits else Refund.Status.UNPROCESSED,
+            due_at=None if waits else Now(),
+        )
+        claims.ring(Refund)
+    return refund
+
+
+def _refuse_disputed(payment: Payment) -> None:
+    """An inquiry alone may be answered with a refund: that ends it. One that was won is over."""
+    takes_money = Q(status=Dispute.Status.UNREAD) | (
+        Q(refundable=False) & (Q(status=Dispute.Status.OPEN) | Q(bank_status="lost"))
+    )
+    dispute = payment.disputes.filter(takes_money).first()
+    if dispute is not None:
+        verb = "has fetched" if dispute.status == Dispute.Status.CLOSED else "is fetching"
+        raise Disputed(
+            f"{payment.reference}: the customer's bank {verb} the money back by itself (dispute {dispute.dispute_id}). "
+            "A refund would pay it twice: answer the dispute at the bank instead."
+        )
+
+
+def decide(*, refund_id: int, approve: bool, actor: str) -> None:
+    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson."""
+    with transaction.atomic():
+        refund = Refund.objects.select_for_update(no_key=True).get(pk=refund_id)
+        if refund.status != Refund.Status.AWAITING_APPROVAL:
+            raise NotAwaitingApproval(f"The refund is {refund.get_status_display()}.")
+        if refund.requested_by == actor:
+            raise SamePerson("Another person has to approve this refund.")
+        if approve:
+            changes = {"status": Refund.Status.UNPROCESSED, "due_at": Now(), "approved_by": actor}
+        else:
+            changes = {"status": Refund.Status.CANCELED, "settled_at": Now(), "approved_by": actor}
+        Refund.objects.filter(pk=refund.pk).update(**changes)
+        claims.ring(Refund)

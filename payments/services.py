@@ -1,0 +1,110 @@
+"""What others may ask of payments. Everything here only writes rows: workers talk to the bank."""
+
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.db.models import Case, F, When
+from django.db.models.functions import Now
+
+from outbox import claims
+from outbox.publisher import publish_all
+from payments.events import PaymentCanceled
+from payments.models import Payment
+from payments.money import check_chargeable
+
+
+class NotPayable(Exception):
+    """The payment is not in a state that allows this; the message says which it is in."""
+
+
+def request_payment(
+    *, order_id: int, reference: str, amount: int, currency: str, payment_method: str, return_url: str
+) -> Payment:
+    """Write the `unprocessed` payment of an order, in the order's own transaction. Nothing is charged before
+    `release`. `amount` in minor units. Raises AmountNotChargeable (payments.money)."""
+    check_chargeable(amount=amount, currency=currency)
+    return Payment.objects.create(
+        order_id=order_id,
+        reference=reference,
+        amount=amount,
+        currency=currency,
+        payment_method=payment_method,
+        return_url=return_url,
+    )
+
+
+def release(*, order_ids: Iterable[int]) -> None:
+    """Let the workers charge these orders. Repeating it changes nothing."""
+    Payment.objects.filter(
+        order_id__in=order_ids, status=Payment.Status.UNPROCESSED, due_at__isnull=True, blocked_reason=""
+    ).update(due_at=Now())
+    claims.ring(Payment)
+
+
+def cancel(*, order_ids: Iterable[int]) -> None:
+    """Ask for these payments to end without money; the answer comes as PaymentCanceled, or PaymentProcessed
+    when it is too late.
+
+    A payment that was never released is `canceled` at once: no worker has ever seen it. Any other becomes
+    `canceling`, final only when the bank has answered, even while a worker holds it. One that has ended
+    stays as it is.
+    """
+    with transaction.atomic():
+        rows = list(
+            Payment.objects.select_for_update(no_key=True)
+            .filter(order_id__in=order_ids, settled_at__isnull=True)
+            .order_by("pk")
+        )
+        untouched = [row for row in rows if row.status == Payment.Status.UNPROCESSED and row.attempts == 0]
+        others = [row.pk for row in rows if row not in untouched]
+        Payment.objects.filter(pk__in=[row.pk for row in untouched]).update(
+            status=Payment.Status.CANCELED, settled_at=Now(), due_at=None
+        )
+        publish_all((canceled(row, code="requested"), row.context) for row in untouched)
+        # While a worker holds the row, the nudge makes it due as soon as the worker's result is in.
+        Payment.objects.filter(pk__in=others).update(
+            status=Payment.Status.CANCELING,
+            nudges=F("nudges") + 1,
+            blocked_reason="",
+            due_at=Case(When(token__isnull=True, then=Now()), default=F("due_at")),
+        )
+        claims.ring(Payment)
+
+
+def give_card(*, order_id: int, payment_method: str) -> None:
+    """Another card for the same intent after a decline. Raises NotPayable when the payment is not waiting
+    for one (it may have been paid or ended meanwhile)."""
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update(no_key=True).get(order_id=order_id)
+        if payment.status != Payment.Status.DECLINED:
+            raise NotPayable(f"The payment of {payment.reference} is {payment.get_status_display()}.")
+        Payment.objects.filter(pk=payment.pk).update(
+            status=Payment.Status.UNPROCESSED,
+            payment_method=payment_method,
+            card_no=F("card_no") + 1,
+            failure_code="",
+            attempts=0,
+            due_at=Now(),
+        )
+        claims.ring(Payment)
+
+
+def cards_given(*, order_id: int) -> int:
+    """How many cards the customer has given for this order so far."""
+    return Payment.objects.get(order_id=order_id).card_no
+
+
+def look_again(*, order_ids: Iterable[int]) -> int:
+    """Ask the workers to read these payments at the bank again; returns how many there are."""
+    return claims.nudge(Payment.objects.filter(order_id__in=order_ids, settled_at__isnull=True))
+
+
+def canceled(payment: Payment, *, code: str) -> PaymentCanceled:
+    """The event that says so."""
+    return PaymentCanceled(
+        order_id=payment.order_id,
+        payment_id=str(payment.public_id),
+        amount=payment.amount,
+        currency=payment.currency,
+        code=code,
+    )
