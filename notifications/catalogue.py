@@ -1,0 +1,85 @@
+"""Which event makes which mail. Another mail is one entry here and its three templates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+
+from notifications.emails import Facts
+from outbox.events import DomainEvent
+from payments.events import PaymentActionRequired, PaymentDeclined, RefundProcessed
+from payments.money import display
+from shop.events import (
+    InventoryUnavailable,
+    OrderAccepted,
+    OrderCancelled,
+    OrderFulfillmentFailed,
+    OrderPaymentFailed,
+    OrderShipped,
+)
+from shop.models import Order
+
+
+def _nothing_more(event: Any, order: Order) -> Facts:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """`once`: an order gets at most one of this template, whichever events ask for it. `rather_twice`: when
+    nobody knows whether it was sent, it is sent again after a day. `details` adds what the event knows."""
+
+    template: str
+    once: bool = True
+    rather_twice: bool = False
+    details: Callable[[Any, Order], Facts] = _nothing_more
+
+
+def _hold(event: PaymentActionRequired | PaymentDeclined, order: Order) -> Facts:
+    return {"hold_minutes": settings.HOLD_MINUTES}
+
+
+def _sold_out(event: InventoryUnavailable, order: Order) -> Facts:
+    short = {line.product_id for line in event.lines}
+    names = [line.name for line in order.lines.all() if line.product_id in short]
+    return {"why": "sold_out", "missing": names, "refund": False}
+
+
+def _cancelled(event: OrderCancelled, order: Order) -> Facts:
+    why = "asked" if event.cancelled_by == "shopper" else "store"
+    return {"why": why, "missing": [], "refund": event.refund_issued}
+
+
+def _unpaid(event: OrderPaymentFailed, order: Order) -> Facts:
+    return {"why": "unpaid", "missing": [], "refund": False}
+
+
+def _undeliverable(event: OrderFulfillmentFailed, order: Order) -> Facts:
+    return {"why": "undeliverable", "missing": [], "refund": True}
+
+
+def _shipped(event: OrderShipped, order: Order) -> Facts:
+    return {"carrier": event.carrier, "tracking": event.tracking}
+
+
+def _refunded(event: RefundProcessed, order: Order) -> Facts:
+    return {
+        "amount": display(amount=event.amount, currency=event.currency),
+        "partial": event.amount < order.total,
+    }
+
+
+MAILS: dict[type[DomainEvent], Mail] = {
+    OrderAccepted: Mail(template="order_confirmed"),
+    PaymentActionRequired: Mail(template="payment_action_required", once=False, details=_hold),
+    PaymentDeclined: Mail(template="payment_declined", once=False, details=_hold),
+    # An order ends once, whatever ends it.
+    InventoryUnavailable: Mail(template="order_cancelled", details=_sold_out),
+    OrderCancelled: Mail(template="order_cancelled", details=_cancelled),
+    OrderPaymentFailed: Mail(template="order_cancelled", details=_unpaid),
+    OrderFulfillmentFailed: Mail(template="order_cancelled", details=_undeliverable),
+    # Two mails with a tracking number bother nobody; a parcel that nobody expects may be lost.
+    OrderShipped: Mail(template="order_shipped", rather_twice=True, details=_shipped),
+    RefundProcessed: Mail(template="order_refunded", once=False, details=_refunded),
+}

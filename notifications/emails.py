@@ -1,0 +1,82 @@
+"""A mail from what is known about an order: subject, plain text and HTML.
+
+`facts` gathers plain values (they are stored with the message, and the provider's dynamic templates get the same),
+`render` fills the templates below templates/notifications/<template>/ with them.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.template import Context, Engine
+
+from payments.money import display
+from shop import countries
+from shop.models import Order
+
+# Names of values, all of them text, lists of text or lists of such; nothing else survives JSON unchanged.
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Email:
+    subject: str
+    text: str
+    html: str
+
+
+def single_line(text: str) -> str:
+    """Without line breaks and other control characters, which have no place in a header or in a name.
+
+    Everything else stays, emoji and their joiners included.
+    """
+    visible = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each for each in text)
+    return " ".join(visible.split())
+
+
+def facts(order: Order, **extra: Any) -> Facts:
+    """What every mail knows about its order, and what this one knows besides (`extra`)."""
+
+    def amount(value: int) -> str:
+        return display(amount=value, currency=order.currency)
+
+    address = (
+        order.name,
+        order.address,
+        order.address_2,
+        f"{order.postal_code} {order.city}",
+        countries.name(order.country),
+    )
+    return {
+        "store": settings.STORE_NAME,
+        "number": order.number,
+        "name": single_line(order.name),
+        "url": settings.STORE_ADDRESS + order.get_absolute_url(),
+        "lines": [
+            {"name": line.name, "quantity": line.quantity, "amount": amount(line.amount)} for line in order.lines.all()
+        ],
+        "subtotal": amount(order.subtotal),
+        "shipping": amount(order.shipping_price),
+        "shipping_method": order.shipping_method.name,
+        "shipping_days": order.shipping_method.days,
+        "total": amount(order.total),
+        "address": [single_line(each) for each in address if each],
+        **extra,
+    }
+
+
+def render(template: str, data: Facts) -> Email:
+    """Raises TemplateDoesNotExist. Only the HTML is escaped: the subject and the text are no HTML."""
+
+    def fill(part: str, *, autoescape: bool) -> str:
+        found = Engine.get_default().get_template(f"notifications/{template}/{part}")
+        return found.render(Context(data, autoescape=autoescape))
+
+    text = re.sub(r"[ \t]+$", "", fill("text.txt", autoescape=False), flags=re.MULTILINE)
+    return Email(
+        subject=single_line(fill("subject.txt", autoescape=False)),
+        text=re.sub(r"\n{3,}", "\n\n", text).strip() + "\n",
+        html=fill("mail.html", autoescape=True).strip() + "\n",
+    )

@@ -1,0 +1,27 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from notifications.catalogue import MAILS
+from notifications.emails import facts, render
+from notifications.samples import sample
+from shop import selectors
+
+
+class Command(BaseCommand):
+    help = "Print a mail as it would be sent, with a made-up order or with a real one. Nothing is sent."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("template", choices=sorted({mail.template for mail in MAILS.values()}))
+        parser.add_argument("--order", type=int, metavar="N", help="the id of an order to write about")
+        parser.add_argument("--html", action="store_true", help="the HTML part instead of subject and plain text")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        data = sample(options["template"])
+        if number := options["order"]:
+            order = selectors.orders([number]).get(number)
+            if order is None:
+                raise CommandError(f"There is no order {number}.")
+            data |= facts(order)
+        email = render(options["template"], data)
+        self.stdout.write(email.html if options["html"] else f"Subject: {email.subject}\n\n{email.text}")
