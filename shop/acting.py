@@ -1,0 +1,195 @@
+"""Acting out what the order process decides: states are loaded under the orders' locks, saved, and the commands of
+many orders carried out together.
+
+Lock order: cursor → order → screening → stock → payment → refund. Every function needs a transaction.
+"""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db.models import Case, DateTimeField, F, JSONField, Value, When
+from django.db.models.functions import Now
+
+from outbox.context import Context
+from outbox.events import DomainEvent
+from outbox.publisher import publish_all
+from payments import refunds
+from payments import services as payments
+from shop import stock
+from shop.events import (
+    Line,
+    OrderAccepted,
+    OrderCancelled,
+    OrderFulfillmentFailed,
+    OrderPaid,
+    OrderPaymentFailed,
+    OrderShipped,
+    OrderUnderReview,
+    PicklistRequested,
+    PicklistWithdrawn,
+)
+from shop.models import Concern, Order, OrderLine
+from shop.process_managers import Command, OrderProcess, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """An order whose process took a step: what it is now, what to do, and why.
+
+    `because` names the fact; `details` carries what only that fact knows (carrier, tracking, detail).
+    """
+
+    order: Order
+    state: OrderProcess
+    commands: Sequence[Command]
+    context: Context
+    because: str
+    reasons: tuple[str, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+def locked(order_ids: Sequence[int]) -> dict[int, Order]:
+    """The orders, fresh and locked, by id."""
+    rows = Order.objects.select_for_update(no_key=True, of=("self",)).filter(pk__in=order_ids).order_by("pk")
+    return {order.pk: order for order in rows}
+
+
+def state_of(order: Order) -> OrderProcess:
+    return OrderProcess.load(status=order.status, stored=order.process)
+
+
+def decided(
+    order: Order,
+    step: Step,
+    *,
+    context: Context,
+    because: str,
+    reasons: tuple[str, ...] = (),
+    details: Mapping[str, str] | None = None,
+) -> Decided | None:
+    """What a step means for its order; None when it means nothing."""
+    state, commands = step
+    if state == state_of(order) and not commands:
+        return None
+    return Decided(
+        order=order,
+        state=state,
+        commands=commands,
+        context=context,
+        because=because,
+        reasons=reasons,
+        details=details or {},
+    )
+
+
+def act(steps: Sequence[Decided]) -> None:
+    """Save the states and carry out all commands, those of one kind together. Each order's events keep the
+    sequence of its commands. Needs the orders' locks."""
+    if not steps:
+        return
+    _save(steps)
+    wanted: dict[Command, list[Decided]] = defaultdict(list)
+    events: list[tuple[DomainEvent, Context]] = []
+    lines = _lines([each.order.pk for each in steps if Command.REQUEST_PICKLIST in each.commands])
+    for each in steps:
+        for command in each.commands:
+            wanted[command].append(each)
+            if report := _REPORTS.get(command):
+                events.append((report(each, lines.get(each.order.pk, ())), each.context))
+    for command, carry_out in _EFFECTS.items():
+        if affected := wanted[command]:
+            carry_out(affected)
+    publish_all(events)
+
+
+def _save(steps: Sequence[Decided]) -> None:
+    held = dt.timedelta(minutes=settings.HOLD_MINUTES)
+    clocks = [
+        *(When(pk=each.order.pk, then=Now() + held) for each in steps if Command.START_HOLD_CLOCK in each.commands),
+        *(When(pk=each.order.pk, then=None) for each in steps if Command.STOP_HOLD_CLOCK in each.commands),
+    ]
+    states = [When(pk=each.order.pk, then=Value(each.state.dump(), output_field=JSONField())) for each in steps]
+    Order.objects.filter(pk__in=[each.order.pk for each in steps]).update(
+        status=Case(*(When(pk=each.order.pk, then=Value(each.state.status)) for each in steps)),
+        process=Case(*states, output_field=JSONField()),
+        hold_until=Case(*clocks, default=F("hold_until"), output_field=DateTimeField()),
+        version=F("version") + 1,
+        updated_at=Now(),
+    )
+
+
+def _lines(order_ids: Sequence[int]) -> dict[int, tuple[Line, ...]]:
+    found: dict[int, tuple[Line, ...]] = defaultdict(tuple)
+    if order_ids:
+        for line in OrderLine.objects.filter(order__in=order_ids).order_by("order_id", "product_id"):
+            found[line.order_id] += (Line(product_id=line.product_id, quantity=line.quantity),)
+    return found
+
+
+def _ids(steps: Sequence[Decided]) -> list[int]:
+    return [each.order.pk for each in steps]
+
+
+def _refund(steps: Sequence[Decided]) -> None:
+    """All that is left; one full refund for each order, however often it is asked for."""
+    for each in steps:
+        refunds.request_refund(
+            order_id=each.order.pk,
+            amount=None,
+            reason=each.state.reason or each.because,
+            request_token=f"order:{each.order.pk}:rest",
+            actor="system",
+            by_person=False,
+        )
+
+
+def _ask_a_person(steps: Sequence[Decided]) -> None:
+    Concern.objects.bulk_create(
+        Concern(order=each.order, kind=each.because, detail=each.details.get("detail", "")) for each in steps
+    )
+
+
+# What a command does to rows, in the order of the locks.
+_EFFECTS: dict[Command, Callable[[Sequence[Decided]], None]] = {
+    Command.CONSUME_STOCK: lambda steps: stock.consume(order_ids=_ids(steps)),
+    Command.RELEASE_STOCK: lambda steps: stock.release(order_ids=_ids(steps)),
+    Command.CANCEL_PAYMENT: lambda steps: payments.cancel(order_ids=_ids(steps)),
+    Command.RELEASE_PAYMENT: lambda steps: payments.release(order_ids=_ids(steps)),
+    Command.REFUND: _refund,
+    Command.ASK_A_PERSON: _ask_a_person,
+}
+
+
+def _cancelled(each: Decided, *, refund_issued: bool) -> OrderCancelled:
+    return OrderCancelled(
+        order_id=each.order.pk,
+        cancelled_by=each.state.cancelled_by,
+        reason=each.state.reason,
+        refund_issued=refund_issued,
+    )
+
+
+# What a command publishes.
+_REPORTS: dict[Command, Callable[[Decided, tuple[Line, ...]], DomainEvent]] = {
+    Command.REPORT_REVIEW: lambda each, _: OrderUnderReview(order_id=each.order.pk, reasons=each.reasons),
+    Command.REPORT_PAID: lambda each, _: OrderPaid(
+        order_id=each.order.pk, total=each.order.total, currency=each.order.currency
+    ),
+    Command.REPORT_ACCEPTED: lambda each, _: OrderAccepted(order_id=each.order.pk),
+    Command.REQUEST_PICKLIST: lambda each, lines: PicklistRequested(order_id=each.order.pk, lines=lines),
+    Command.WITHDRAW_PICKLIST: lambda each, _: PicklistWithdrawn(
+        order_id=each.order.pk, reason=each.state.reason or each.because
+    ),
+    Command.REPORT_SHIPPED: lambda each, _: OrderShipped(
+        order_id=each.order.pk, carrier=each.details.get("carrier", ""), tracking=each.details.get("tracking", "")
+    ),
+    Command.REPORT_FULFILLMENT_FAILED: lambda each, _: OrderFulfillmentFailed(
+        order_id=each.order.pk, reason=each.state.reason
+    ),
+    Command.REPORT_PAYMENT_FAILED: lambda each, _: OrderPaymentFailed(order_id=each.order.pk, reason=each.state.reason),
+    Command.REPORT_CANCELLED: lambda each, _: _cancelled(each, refund_issued=False),
+    Command.REPORT_CANCELLED_WITH_REFUND: lambda each, _: _cancelled(each, refund_issued=True),
+}

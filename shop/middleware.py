@@ -1,0 +1,68 @@
+"""What surrounds every request: an honest answer while the database is down, the content security policy,
+and who caused what."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+from outbox import context
+from shop.views import errors
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class DatabaseUnavailableMiddleware:
+    """A view that cannot reach the database becomes a 503 page; the next request starts on a new connection.
+
+    Other middleware may fail on it too (the session is saved on the way out); Django gives those errors to the
+    handlers of `shop.urls`, which answer in the same way.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return errors.unavailable(request) if errors.is_database_down(exception) else None
+
+
+class ContentSecurityPolicyMiddleware:
+    """Sends settings.CONTENT_SECURITY_POLICY with every page."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+        self._policy = "; ".join(
+            f"{directive} {' '.join(sources)}" for directive, sources in settings.CONTENT_SECURITY_POLICY.items()
+        )
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        response.headers.setdefault("Content-Security-Policy", self._policy)
+        return response
+
+
+class TraceMiddleware:
+    """Binds the context that everything published during the request belongs to.
+
+    The trace of a caller who sent a valid `traceparent` goes on. Only below the admin is the user looked up:
+    a shopper has none, and the shop's pages need no query for it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        traceparent = request.headers.get("traceparent", "")
+        with context.bound(context.Context.new(actor=_actor(request), traceparent=traceparent)):
+            return self._get_response(request)
+
+
+def _actor(request: HttpRequest) -> str:
+    if request.path.startswith(reverse("admin:index")) and request.user.is_authenticated:
+        return f"operator:{request.user.get_username()}"
+    return "shopper"

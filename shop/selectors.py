@@ -1,0 +1,129 @@
+"""Reading the shop: what pages, mails and other apps may know about orders."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+
+from payments.models import Payment, Refund
+from shop.models import Order, Product, Shipment, ShippingMethod, Stock
+from shop.services import CartLine
+
+
+def catalogue(*, category: str = "") -> QuerySet[Product]:
+    """Products on sale with their stock, of one category or of all."""
+    products = Product.objects.filter(active=True).select_related("stock")
+    return products.filter(category=category) if category else products
+
+
+def categories() -> list[str]:
+    return list(Product.objects.filter(active=True).order_by("category").values_list("category", flat=True).distinct())
+
+
+def available(product: Product) -> int:
+    """Pieces that nobody has been promised; none of a product that was never received."""
+    stock: Stock | None = getattr(product, "stock", None)
+    return stock.available if stock else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedLine:
+    """A line of a cart at today's price. `sold` is False when the product has been taken off sale."""
+
+    product: Product
+    quantity: int
+    available: int
+
+    @property
+    def sold(self) -> bool:
+        return self.product.active
+
+    @property
+    def short(self) -> bool:
+        return self.sold and self.available < self.quantity
+
+    @property
+    def amount(self) -> int:
+        """Minor units."""
+        return self.product.price * self.quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedCart:
+    lines: tuple[PricedLine, ...]
+
+    @property
+    def subtotal(self) -> int:
+        """Minor units, of what can be ordered."""
+        return sum(line.amount for line in self.lines if line.sold)
+
+    @property
+    def orderable(self) -> bool:
+        return bool(self.lines) and all(line.sold and not line.short for line in self.lines)
+
+
+def priced(lines: Sequence[CartLine]) -> PricedCart:
+    """The lines with their products, today's prices and what is left; in their own order."""
+    products = Product.objects.select_related("stock").in_bulk([line.product_id for line in lines])
+    return PricedCart(
+        lines=tuple(
+            PricedLine(product=found, quantity=line.quantity, available=available(found))
+            for line in lines
+            if (found := products.get(line.product_id))
+        )
+    )
+
+
+def shipping_methods() -> QuerySet[ShippingMethod]:
+    """The ways of shipping on offer, in their order."""
+    return ShippingMethod.objects.filter(active=True)
+
+
+def order_by_token(token: str) -> Order | None:
+    """The order behind its unguessable address, with lines, products and shipping."""
+    orders = Order.objects.select_related("shipping_method").prefetch_related("lines__product")
+    return orders.filter(token=token).first()
+
+
+def order_by_checkout_token(checkout_token: uuid.UUID) -> Order | None:
+    return Order.objects.prefetch_related("lines").filter(checkout_token=checkout_token).first()
+
+
+def is_ordered(checkout_token: uuid.UUID) -> bool:
+    """Whether this checkout has become an order already."""
+    return Order.objects.filter(checkout_token=checkout_token).exists()
+
+
+def orders(ids: Iterable[int]) -> dict[int, Order]:
+    """Orders with their lines and shipping, by id."""
+    return {
+        order.pk: order
+        for order in Order.objects.select_related("shipping_method").prefetch_related("lines").filter(pk__in=ids)
+    }
+
+
+def payment_of(order: Order) -> Payment | None:
+    """None for an order that was sold out."""
+    return Payment.objects.filter(order_id=order.pk).first()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyBack:
+    """What has come of an order's refunds: `sent` in minor units; `is_failed` when the bank has refused one."""
+
+    sent: int
+    is_failed: bool
+
+
+def money_back(order: Order) -> MoneyBack:
+    refunds = list(Refund.objects.filter(payment__order_id=order.pk).values_list("status", "amount"))
+    return MoneyBack(
+        sent=sum(amount for status, amount in refunds if status == Refund.Status.SUCCEEDED),
+        is_failed=any(status == Refund.Status.FAILED for status, _ in refunds),
+    )
+
+
+def shipment_of(order: Order) -> Shipment | None:
+    """The parcel that went out, with carrier and tracking."""
+    return order.shipments.filter(kind=Shipment.Kind.SHIPPED).order_by("pk").first()

@@ -1,0 +1,192 @@
+"""Placing an order: one transaction writes the order, its holds, its payment and its outbox records."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from outbox import context
+from outbox.crash_points import crash_point
+from outbox.database import retried
+from outbox.publisher import publish
+from payments.services import request_payment
+from shop import stock
+from shop.events import InventoryReserved, InventoryUnavailable, Line, OrderPlaced
+from shop.models import Order, OrderLine, Product, ShippingMethod
+
+# No line of a shop like this needs more; it bounds totals and what one shopper can hold.
+MAX_QUANTITY = 99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CartLine:
+    product_id: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """Who gets the goods; `country` is ISO 3166-1 alpha-2."""
+
+    name: str
+    email: str
+    address: str
+    postal_code: str
+    city: str
+    country: str
+    address_2: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """The order and what the shopper must be told: `unavailable` holds the products that were short.
+
+    `repeated` means that the same checkout had been sent before and nothing new was written.
+    """
+
+    order: Order
+    unavailable: tuple[int, ...] = ()
+    repeated: bool = False
+
+
+class CheckoutRefused(Exception):
+    """Nothing was written; the message is meant for the shopper."""
+
+
+class CheckoutConflict(CheckoutRefused):
+    """This checkout was sent before with another content."""
+
+
+class PriceChanged(CheckoutRefused):
+    """The total the shopper agreed to is not today's."""
+
+
+def digest(*, lines: Sequence[CartLine], contact: Contact, shipping_code: str) -> str:
+    """SHA-256 of all that the shopper decided, the card apart: the first card that was sent counts."""
+    content = {
+        "lines": sorted((line.product_id, line.quantity) for line in lines),
+        "contact": asdict(contact),
+        "shipping": shipping_code,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@retried()
+def place_order(
+    *,
+    checkout_token: uuid.UUID,
+    lines: Sequence[CartLine],
+    contact: Contact,
+    shipping_code: str,
+    payment_method: str,
+    expected_total: int,
+) -> Placed:
+    """Write the order and everything that follows from it, or find it written already.
+
+    The same `checkout_token` with the same content gives the same order, however often and however
+    concurrently it is sent; that also makes a retry after a lost COMMIT acknowledgement safe. Prices come from
+    the database; `expected_total` (minor units, with shipping) is what the shopper saw. Goods that are short
+    do not raise: the order is kept as `cancelled`, without a payment, and `unavailable` names them.
+
+    Raises CheckoutConflict, PriceChanged, or CheckoutRefused for a cart or shipping method that cannot be
+    ordered.
+    """
+    checked = digest(lines=lines, contact=contact, shipping_code=shipping_code)
+    with transaction.atomic():
+        repeated = _already_placed(checkout_token, checked)
+        if repeated is not None:
+            return repeated
+        products = _priced(lines)
+        shipping = ShippingMethod.objects.filter(code=shipping_code, active=True).first()
+        if shipping is None:
+            raise CheckoutRefused("This way of shipping is no longer offered: please choose another.")
+        subtotal = sum(products[line.product_id].price * line.quantity for line in lines)
+        total = subtotal + shipping.price
+        if total != expected_total:
+            raise PriceChanged("A price has changed since you looked: please check the new total.")
+        try:
+            with transaction.atomic():  # a savepoint: a concurrent insert of the same token is waited for here
+                order = Order.objects.create(
+                    checkout_token=checkout_token,
+                    digest=checked,
+                    currency=settings.STORE_CURRENCY,
+                    subtotal=subtotal,
+                    shipping_price=shipping.price,
+                    total=total,
+                    shipping_method=shipping,
+                    **asdict(contact),
+                )
+        except IntegrityError:
+            repeated = _already_placed(checkout_token, checked)
+            if repeated is None:
+                raise
+            return repeated
+        short = stock.hold(wanted={line.product_id: line.quantity for line in lines})
+        OrderLine.objects.bulk_create(
+            OrderLine(
+                order=order,
+                product_id=line.product_id,
+                name=products[line.product_id].name,
+                unit_price=products[line.product_id].price,
+                quantity=line.quantity,
+                hold=OrderLine.Hold.NONE if short else OrderLine.Hold.HELD,
+            )
+            for line in lines
+        )
+        # The story that begins here: its correlation id is the order's for good.
+        with context.bound(context.current()):
+            _report(order, lines, short, payment_method)
+        crash_point("O1")
+    crash_point("O2")
+    return Placed(order=order, unavailable=short)
+
+
+def _already_placed(checkout_token: uuid.UUID, checked: str) -> Placed | None:
+    order = Order.objects.filter(checkout_token=checkout_token).first()
+    if order is None:
+        return None
+    if order.digest != checked:
+        raise CheckoutConflict(
+            f"This checkout already became order {order.number}, with other details. "
+            "Please look at that order before you send another."
+        )
+    return Placed(order=order, unavailable=tuple(order.process.get("unavailable", ())), repeated=True)
+
+
+def _priced(lines: Sequence[CartLine]) -> dict[int, Product]:
+    if not lines:
+        raise CheckoutRefused("Your cart is empty.")
+    if len({line.product_id for line in lines}) != len(lines):
+        raise CheckoutRefused("A product stands twice in the cart: please reload it.")
+    if any(not 1 <= line.quantity <= MAX_QUANTITY for line in lines):
+        raise CheckoutRefused(f"You can order 1 to {MAX_QUANTITY} of each product.")
+    products = Product.objects.filter(active=True).in_bulk([line.product_id for line in lines])
+    if len(products) != len(lines):
+        raise CheckoutRefused("A product in your cart is no longer sold: please reload the cart.")
+    return products
+
+
+def _report(order: Order, lines: Sequence[CartLine], short: tuple[int, ...], payment_method: str) -> None:
+    facts = {line.product_id: Line(product_id=line.product_id, quantity=line.quantity) for line in lines}
+    everything = tuple(facts.values())
+    if short:
+        order.status, order.process = Order.Status.CANCELLED, {"unavailable": list(short)}
+        order.save(update_fields=["status", "process"])
+        publish(InventoryUnavailable(order_id=order.pk, lines=tuple(facts[pk] for pk in short)))
+        return
+    request_payment(
+        order_id=order.pk,
+        reference=order.number,
+        amount=order.total,
+        currency=order.currency,
+        payment_method=payment_method,
+        return_url=settings.STORE_ADDRESS + order.get_absolute_url(),
+    )
+    publish(
+        OrderPlaced(order_id=order.pk, total=order.total, currency=order.currency, lines=everything),
+        InventoryReserved(order_id=order.pk, lines=everything),
+    )

@@ -1,0 +1,1 @@
+"""Shoppers who use nothing but the public pages, as browsers would."""

@@ -1,0 +1,39 @@
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from shop import selectors
+from shop.cart import Cart
+from shop.forms import CartForm
+from shop.services import MAX_QUANTITY
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def cart(request: HttpRequest) -> HttpResponse:
+    """The cart as it stands today; a POST adds, changes or removes one line (CartForm) and comes back."""
+    if request.method == "POST":
+        _change(request, Cart(request.session))
+        return redirect("cart")
+    shown = selectors.priced(Cart(request.session).lines)
+    return render(request, "shop/cart.html", {"priced": shown, "max_quantity": MAX_QUANTITY})
+
+
+def _change(request: HttpRequest, cart: Cart) -> None:
+    form = CartForm(request.POST)
+    if not form.is_valid():
+        for problem in {str(problem) for problems in form.errors.values() for problem in problems}:
+            messages.error(request, problem)
+        return
+    product_id, quantity = form.cleaned_data["product"], form.cleaned_data["quantity"] or 1
+    match form.cleaned_data["action"]:
+        case CartForm.ADD:
+            wanted = cart.get(product_id, 0) + quantity
+            if cart.add(product_id=product_id, quantity=quantity) < wanted:
+                messages.warning(request, f"You can order at most {MAX_QUANTITY} of one product.")
+        case CartForm.SET if product_id in cart:
+            cart.put(product_id=product_id, quantity=quantity)
+        case CartForm.REMOVE:
+            cart.remove(product_id=product_id)

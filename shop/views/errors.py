@@ -1,0 +1,65 @@
+"""Error pages. None of them needs the database or a session: they are shown when those are gone."""
+
+import sys
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db import InterfaceError, OperationalError, connection
+from django.http import HttpRequest, HttpResponse
+from django.template import loader
+
+# Seconds. A restart or a failover of PostgreSQL takes about that long; browsers and crawlers come back then.
+RETRY_AFTER = 10
+
+
+def is_database_down(error: BaseException | None) -> bool:
+    """Connection lost or refused, server full, shut down or too slow: not the request's fault.
+
+    Django's session store hides such an error behind two of its own (django/contrib/sessions/middleware.py).
+    """
+    while isinstance(error, (SessionInterrupted, UpdateError)):
+        error = error.__context__
+    return isinstance(error, (OperationalError, InterfaceError))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_database_down(exception):
+        return unavailable(request)
+    return _page("400.html", status=400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _page("403.html", status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _page("404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django calls this while it handles the exception."""
+    if is_database_down(sys.exc_info()[1]):
+        return unavailable(request)
+    return _page("500.html", status=500)
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """503; the broken connection is given up, so that the next request opens another."""
+    if not connection.in_atomic_block:
+        connection.close()
+    response = _page("503.html", status=503)
+    response["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def too_many_tries(request: HttpRequest, *, retry_after: int, order_address: str = "") -> HttpResponse:
+    """429 (RFC 6585); `retry_after` in seconds. `order_address` is where a shopper with an order goes back to."""
+    response = _page("429.html", status=429, minutes=-(-retry_after // 60), order_address=order_address)
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
+def _page(template: str, *, status: int, **context: object) -> HttpResponse:
+    body = loader.render_to_string(template, {"store_name": settings.STORE_NAME, **context})
+    return HttpResponse(body, status=status, headers={"Cache-Control": "no-store"})
