@@ -1,0 +1,1 @@
+"""The mail provider: the part of SendGrid's API v3 that a store uses."""
