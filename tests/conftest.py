@@ -1,0 +1,91 @@
+"""What every test run has: a PostgreSQL of its own, production-like settings, Chromium where it is installed.
+
+The settings are named here and not in pyproject.toml: pytest-django would load them before this file has made
+their environment.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+
+from shop.local.environment import Secrets, store_environment
+from shop.local.postgres import EmbeddedPostgres
+from tests.sandbox_process import SandboxProcess
+
+# Nothing listens there: a test that wants bank or mailbox takes the fixture `sandbox` and sets its address.
+NOBODY = "http://127.0.0.1:9"
+# A P-256 key whose private half was thrown away: what the sandbox signs is checked with the sandbox's own.
+PUBLIC_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEkuoxbcaRxBp3VOkXoVOny8ITIju7NggxYMMYSZufGMl03pklQm1wR60h"
+    "L2z0wzwC0QuSOd+3C1tP+VbeC/30iQ=="
+)
+# pytest-playwright's own fixture `base_url` is written in a way that pytest 10 will refuse.
+BASE_URL_WARNING = r"ignore:Session-scoped fixtures[\s\S]*'base_url':pytest.PytestRemovedIn10Warning"
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before pytest-django's own, which loads the settings. Workers of xdist inherit what is set here."""
+    config.addinivalue_line("filterwarnings", BASE_URL_WARNING)
+    if hasattr(config, "workerinput"):
+        return
+    database_url = os.environ.get("DATABASE_URL")
+    if database_url is None:
+        folder = Path(tempfile.mkdtemp(prefix="store-tests-"))
+        folder.chmod(0o711)  # as root, PostgreSQL's account must get through
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        postgres = EmbeddedPostgres(folder / "postgresql")
+        config.add_cleanup(postgres.remove)
+        database_url = postgres.start()
+    os.environ.update(
+        store_environment(
+            secrets=Secrets.fresh(),
+            database_url=database_url,
+            store_address="http://127.0.0.1:8000",
+            sandbox_address=NOBODY,
+            sendgrid_public_key=PUBLIC_KEY,
+        ),
+        SCREENING_ABOVE="0",  # orders wait for nobody outside, except where a test is about that
+        DJANGO_SETTINGS_MODULE="shop.settings",
+    )
+    django.setup()  # pytest-django would do it only with settings that are loaded already
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if CHROMIUM is None and os.environ.get("REQUIRE_BROWSER") != "1":
+        skip = pytest.mark.skip(reason="no Chromium: apt-get install chromium, or set CHROMIUM to its path")
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    """Bank, mail provider and screening service for the whole run; a test clears the faults it adds."""
+    with SandboxProcess(tmp_path_factory.mktemp("sandbox"), screening_seconds=0.05) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    if CHROMIUM is None:
+        pytest.fail("REQUIRE_BROWSER=1, but there is no Chromium: install it, or set CHROMIUM to its path")
+    return {
+        **browser_type_launch_args,
+        "executable_path": CHROMIUM,
+        "args": [
+            *(["--no-sandbox"] if os.geteuid() == 0 else []),
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    }

@@ -1,0 +1,110 @@
+"""With the database down the pages say so, and recover by themselves."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+
+from payments.models import Payment
+from shop.models import Order
+from tests.integration.orders import offer
+from tests.integration.shopper import Shopper, client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def database_down() -> Iterator[None]:
+    """New connections go to a port where nobody listens; the present one is gone."""
+    before = {name: connection.settings_dict[name] for name in ("HOST", "PORT")}
+    connection.close()
+    connection.settings_dict.update(HOST="127.0.0.1", PORT="9")
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict.update(before)
+
+
+def careful(shopper: Shopper) -> Shopper:
+    """As a web server: an exception is an answer."""
+    shopper.client.raise_request_exception = False
+    return shopper
+
+
+def is_honest(response: HttpResponse) -> bool:
+    return (
+        response.status_code == 503
+        and int(response["Retry-After"]) > 0
+        and "We will be right back" in response.content.decode()
+        and response["Cache-Control"] == "no-store"
+    )
+
+
+@pytest.mark.parametrize("path", ["/", "/products/x/", "/cart/", "/checkout/", "/orders/x/", "/admin/"])
+def test_every_page_says_so_and_recovers(path: str) -> None:
+    shopper = careful(Shopper())
+    shopper.put(offer())
+    shopper.client.cookies["sessionid"].value  # noqa: B018 - a session that has to be read
+    with database_down():
+        assert is_honest(shopper.get(path))
+        assert client().get("/healthz").status_code == 200
+        assert client().get("/readyz").status_code == 503
+    assert shopper.get(path).status_code in (200, 302, 404)
+    assert client().get("/readyz").status_code == 200
+    assert shopper.client.session["cart"]["lines"]
+
+
+def test_an_order_that_could_not_be_written_is_placed_by_sending_the_form_again() -> None:
+    shopper = careful(Shopper())
+    shopper.put(offer())
+    data = shopper.filled()
+    with database_down():
+        assert is_honest(shopper.send(data))
+    assert not Order.objects.exists()
+    assert shopper.send(data)["Location"] == Order.objects.get().get_absolute_url()
+    assert Payment.objects.count() == 1
+
+
+@contextmanager
+def lost_at(statement: str) -> Iterator[list[str]]:
+    """The server ends the session when a statement of this kind arrives for the first time."""
+    hit: list[str] = []
+
+    def end(execute: Callable[..., Any], sql: str, params: Any, many: bool, details: Any) -> Any:
+        if sql.startswith(statement) and not hit:
+            hit.append(sql)
+            execute("SELECT pg_terminate_backend(pg_backend_pid())", None, False, details)
+        return execute(sql, params, many, details)
+
+    with connection.execute_wrapper(end):
+        yield hit
+
+
+def test_a_session_that_cannot_be_saved_is_said_too() -> None:
+    """The error comes from the session's middleware, after the view has answered."""
+    lamp = offer()
+    shopper = careful(Shopper())
+    shopper.put(lamp)
+    with lost_at('UPDATE "django_session"') as hit:
+        answer = shopper.change(lamp, quantity="3")
+    assert hit
+    assert is_honest(answer)
+    assert shopper.change(lamp, quantity="3").status_code == 302
+    assert shopper.client.session["cart"]["lines"] == {str(lamp.pk): 3}
+
+
+def test_an_order_whose_answer_was_lost_is_found_by_sending_the_form_again() -> None:
+    """Committed; then the cart could not be emptied, so the shopper was told 503."""
+    shopper = careful(Shopper())
+    shopper.put(offer())
+    data = shopper.filled()
+    with lost_at('UPDATE "django_session"'):
+        assert is_honest(shopper.send(data))
+    order = Order.objects.get()
+    assert shopper.send(data)["Location"] == order.get_absolute_url()
+    assert Order.objects.count() == Payment.objects.count() == 1
+    assert not shopper.client.session.get("cart")

@@ -1,0 +1,132 @@
+"""Orders of one e-mail address, or to one delivery address, faster than usual: seen in real rows."""
+
+import datetime as dt
+import itertools
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+
+from outbox.dispatcher import dispatch_once
+from outbox.models import Event
+from outbox.relay import relay_once
+from payments.models import Payment
+from shop.models import Order, Product
+from shop.velocity import Pace, paces
+from tests.integration.orders import offer, place
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+_streets = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def limits(settings: Any) -> Any:
+    settings.REVIEW_ORDERS_PER_EMAIL = 2
+    settings.REVIEW_ORDERS_PER_ADDRESS = 2
+    return settings
+
+
+@pytest.fixture
+def lamp() -> Product:
+    return offer(stock=100)
+
+
+def of(lamp: Product, email: str) -> Order:
+    """An order of this e-mail address, to a place of its own."""
+    return place(lamp, email=email, address=f"{next(_streets)} Pine Avenue").order
+
+
+def to(lamp: Product, address: str, *, postal_code: str = "20457") -> Order:
+    """An order to this place, of an e-mail address of its own."""
+    email = f"shopper-{next(_streets)}@example.org"
+    return place(lamp, email=email, address=address, postal_code=postal_code).order
+
+
+def decide() -> None:
+    """Let the order process hear of the orders, and the log of what it did."""
+    while relay_once():
+        dispatch_once("order-process")
+
+
+def statuses() -> list[str]:
+    return list(Order.objects.order_by("pk").values_list("status", flat=True))
+
+
+def test_the_third_order_of_an_email_address_waits_uncharged(lamp: Product) -> None:
+    for email in ("ada@example.org", "Ada@Example.ORG", "ADA@example.org", "eve@example.org"):
+        of(lamp, email)
+    decide()
+    assert statuses() == ["awaiting_payment", "awaiting_payment", "under_review", "awaiting_payment"]
+    assert Event.objects.get(type="OrderUnderReview").payload["reasons"] == ["orders_of_email"]
+    waiting = Order.objects.get(status="under_review")
+    assert Payment.objects.get(order_id=waiting.pk).due_at is None
+
+
+def test_the_third_order_to_a_place_waits_however_it_is_written(lamp: Product) -> None:
+    to(lamp, "Große Elbstraße 12 b")
+    to(lamp, "GROSSE ELBSTRASSE 12 B")  # ß and ss are two letters here: another place
+    to(lamp, "große  elbstraße 12b", postal_code="20 457")
+    to(lamp, "Große Elbstraße 12 b", postal_code="20459")
+    to(lamp, "Große Elbstraße, 12-b.")
+    decide()
+    assert statuses() == [*["awaiting_payment"] * 2, "under_review", "awaiting_payment", "under_review"]
+    reasons = Event.objects.filter(type="OrderUnderReview").order_by("position").values_list("payload__reasons")
+    assert list(reasons) == [(["postal_code_unlikely"],), (["orders_to_address"],)]
+
+
+def test_only_the_hour_before_an_order_counts(lamp: Product) -> None:
+    orders = [of(lamp, "ada@example.org") for _ in range(3)]
+    Order.objects.filter(pk=orders[0].pk).update(created_at=F("created_at") - dt.timedelta(minutes=61))
+    decide()
+    assert statuses() == ["awaiting_payment"] * 3
+    of(lamp, "ada@example.org")
+    decide()
+    assert statuses()[-1] == "under_review"
+
+
+def test_it_is_the_same_however_late_it_is_asked(lamp: Product) -> None:
+    """In one batch, hours later: those that came first still go through."""
+    for _ in range(5):
+        of(lamp, "ada@example.org")
+    Order.objects.update(created_at=F("created_at") - dt.timedelta(hours=5))
+    decide()
+    assert statuses() == [*["awaiting_payment"] * 2, *["under_review"] * 3]
+
+
+def test_who_was_told_sold_out_may_try_again(lamp: Product) -> None:
+    last = offer(stock=1)
+    placed = [place(last, email="ada@example.org", address=f"{next(_streets)} Pine Avenue") for _ in range(4)]
+    assert [bool(each.unavailable) for each in placed] == [False, True, True, True]
+    of(lamp, "ada@example.org")
+    decide()
+    assert statuses() == ["awaiting_payment", *["cancelled"] * 3, "awaiting_payment"]
+
+
+def test_0_is_no_limit(lamp: Product, limits: Any) -> None:
+    limits.REVIEW_ORDERS_PER_EMAIL = limits.REVIEW_ORDERS_PER_ADDRESS = 0
+    orders = [place(lamp).order for _ in range(4)]
+    assert set(paces(orders).values()) == {Pace()}
+
+
+def test_a_whole_batch_is_read_at_once_through_the_indexes(lamp: Product) -> None:
+    orders = [of(lamp, "ada@example.org") for _ in range(3)] + [to(lamp, "Harbour Street 1") for _ in range(3)]
+    with CaptureQueriesContext(connection) as queries:
+        read = paces(orders)
+    assert [read[order.pk] for order in orders] == [
+        *[Pace()] * 2,
+        Pace(busy_email=True),
+        *[Pace()] * 2,
+        Pace(busy_address=True),
+    ]
+    (query,) = queries.captured_queries
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {query['sql']}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        cursor.execute("RESET enable_seqscan")
+    for index in ("order_by_sender", "order_by_destination"):
+        assert f"Index Scan using {index}" in plan
+    assert "Seq Scan" not in plan
