@@ -101,8 +101,8 @@ def mailed_once() -> Iterable[Difference]:
                    -- Of some kinds each event has a mail of its own.
                    CASE WHEN once THEN NULL ELSE event_id END AS event_id,
                    1 + rather_twice::int + (
-                       SELECT count(*) FROM notifications_messagedecision AS d
-                       WHERE d.message_id = m.id AND d.kind = 'resend'
+                       SELECT count(*) FROM outbox_decision AS d
+                       WHERE d.subject = 'notifications.message' AND d.subject_id = m.id::text AND d.kind = 'resend'
                    ) AS allowed
             FROM notifications_message AS m
         ) AS m ON m.id = message_id
@@ -141,8 +141,9 @@ def mails_are_written() -> Iterable[Difference]:
               SELECT FROM outbox_parkedevent AS p WHERE p.id = e.id AND p.subscription_id = 'messages'
           )
           AND NOT EXISTS (
-              SELECT FROM outbox_subscriptionaction AS a
-              WHERE a.event_id = e.id AND a.subscription_id = 'messages' AND a.kind = 'skip'
+              SELECT FROM outbox_decision AS d
+              WHERE d.subject = 'outbox.subscription' AND d.subject_id = 'messages' AND d.kind = 'skip'
+                AND d.before LIKE '%' || e.id
           )
         """,
     )

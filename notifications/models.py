@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 from outbox.claims import Claimable
 from outbox.transitions import Graph
@@ -60,6 +60,7 @@ class Message(Claimable):
     sent_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(Claimable.Meta):
+        permissions: ClassVar = [("operate_message", "Can have mails sent again, looked up and unblocked")]
         constraints = [
             *Claimable.Meta.constraints,
             models.UniqueConstraint(fields=["event_id", "template", "recipient"], name="message_once_per_event"),
@@ -90,6 +91,7 @@ class Message(Claimable):
         indexes = [
             *Claimable.Meta.indexes,
             models.Index(fields=["order_id", "id"], name="message_of_order"),
+            models.Index(Lower("recipient"), name="message_by_recipient"),
             models.Index(
                 fields=["status", "id"],
                 name="message_unsettled",
@@ -137,24 +139,6 @@ class MessageAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.pk} of message {self.message_id}"
-
-
-class MessageDecision(models.Model):
-    """What a person decided about a mail, and why. Rows are only ever added."""
-
-    class Kind(models.TextChoices):
-        RESEND = "resend"
-        CONFIRM = "confirm"  # seen at the provider: it was sent
-
-    message = models.ForeignKey(Message, on_delete=models.PROTECT, related_name="decisions")
-    kind = models.CharField(max_length=8, choices=Kind)
-    status_before = models.CharField(max_length=16, choices=Message.Status)
-    actor = models.CharField(max_length=150)
-    reason = models.TextField()
-    created_at = models.DateTimeField(db_default=Now())
-
-    def __str__(self) -> str:
-        return f"{self.kind} of message {self.message_id} by {self.actor}"
 
 
 class MailEvent(models.Model):

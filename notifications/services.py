@@ -6,8 +6,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from notifications.models import Message, MessageDecision
-from outbox import claims
+from notifications.models import Message
+from outbox import claims, decisions
 
 Status = Message.Status
 
@@ -21,7 +21,7 @@ def resend(*, message_id: uuid.UUID, actor: str, reason: str) -> None:
     `message_id` is the public id. Raises NotUndecided, or ValueError without a reason."""
     _decide(
         message_id,
-        kind=MessageDecision.Kind.RESEND,
+        kind="resend",
         allowed=(Status.AMBIGUOUS, Status.FAILED),
         actor=actor,
         reason=reason,
@@ -36,7 +36,7 @@ def confirm(*, message_id: uuid.UUID, actor: str, reason: str) -> None:
     """Note that the provider shows this mail as sent. Raises as `resend`."""
     _decide(
         message_id,
-        kind=MessageDecision.Kind.CONFIRM,
+        kind="confirm",
         allowed=(Status.AMBIGUOUS,),
         actor=actor,
         reason=reason,
@@ -50,16 +50,22 @@ def confirm(*, message_id: uuid.UUID, actor: str, reason: str) -> None:
 def _decide(
     message_id: uuid.UUID,
     *,
-    kind: MessageDecision.Kind,
+    kind: str,
     allowed: tuple[Status, ...],
     actor: str,
     reason: str,
     **fields: Any,
 ) -> None:
-    if not reason.strip():
-        raise ValueError("Deciding about a mail needs a reason: somebody will ask.")
     message = Message.objects.select_for_update(no_key=True).get(public_id=message_id)
     if message.status not in allowed:
         raise NotUndecided(f"The mail {message} is {message.get_status_display().lower()}.")
-    MessageDecision.objects.create(message=message, kind=kind, status_before=message.status, actor=actor, reason=reason)
+    decisions.record(
+        kind=kind,
+        about=message,
+        story=message.order_id,
+        actor=actor,
+        reason=reason,
+        before=message.status,
+        after=fields["status"],
+    )
     Message.objects.filter(pk=message.pk).update(blocked_reason="", ambiguous_at=None, **fields)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from notifications.models import MailEvent, MessageAttempt, MessageDecision
+from notifications.models import MailEvent, MessageAttempt
 from outbox.timeline import Entry, source
 
 
@@ -19,18 +19,6 @@ def calls(order_id: int) -> Iterable[Entry]:
                 who=attempt.worker,
                 detail=str(attempt.http_status or ""),
             )
-
-
-@source
-def decisions(order_id: int) -> Iterable[Entry]:
-    for decision in MessageDecision.objects.filter(message__order_id=order_id).select_related("message"):
-        yield Entry(
-            at=decision.created_at,
-            source="decision",
-            what=f"{decision.kind} {decision.message.template}",
-            who=decision.actor,
-            detail=decision.reason,
-        )
 
 
 @source

@@ -161,3 +161,19 @@ def nudge(rows: models.QuerySet[RowT]) -> int:
     if counted:
         ring(model)
     return counted
+
+
+def hurry(rows: models.QuerySet[RowT]) -> int:
+    """Make the next try due now, of those that have one to come and that nobody works on; returns how many."""
+    hurried = rows.filter(token__isnull=True, due_at__isnull=False, blocked_reason="").update(due_at=Now())
+    if hurried:
+        ring(rows.model)
+    return hurried
+
+
+def unblock(rows: models.QuerySet[RowT]) -> int:
+    """Let blocked rows be claimed again, at once; returns how many there were."""
+    freed = rows.exclude(blocked_reason="").update(blocked_reason="", due_at=Now())
+    if freed:
+        ring(rows.model)
+    return freed

@@ -49,9 +49,11 @@ POINTS: dict[str, str] = {
     "W3": "the webhook committed, not answered",
     "F1": "a feed's page is read, not answered",
     "F2": "a shipment is committed, not answered",
+    "A1": "a person's decision and its effect written, not committed",
+    "A2": "a person's decision committed, not answered",
 }
 # Points inside a transaction; at all others one must not be open.
-INSIDE_TRANSACTION = frozenset({"O1", "R1", "R2", "D1", "D2", "W2"})
+INSIDE_TRANSACTION = frozenset({"O1", "R1", "R2", "D1", "D2", "W2", "A1"})
 
 _hits: Counter[str] = Counter()
 _listener: Callable[[str], None] | None = None

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from outbox import decisions
 from outbox.feeds import declared
 from outbox.models import FeedToken
 
@@ -27,7 +28,11 @@ class NameTaken(ValueError):
     """A live token of that feed has the name."""
 
 
-def create(*, feed: str, name: str, replace: bool = False) -> str:
+# Who decides where nobody says so: whoever may type commands.
+COMMAND, TYPED = "command", "typed as a command"
+
+
+def create(*, feed: str, name: str, replace: bool = False, actor: str = COMMAND, reason: str = TYPED) -> str:
     """Make a token and return it: nobody can read it again.
 
     With `replace` a live token of the same name is revoked in the same step. Raises outbox.feeds.UnknownFeed or
@@ -38,17 +43,24 @@ def create(*, feed: str, name: str, replace: bool = False) -> str:
     try:
         with transaction.atomic():
             if replace:
-                revoke(feed=feed, name=name)
+                revoke(feed=feed, name=name, actor=actor, reason=reason)
             token = FeedToken.objects.create(feed=feed, name=name, digest=_digest(secret))
+            decisions.record(kind="create", about=token, actor=actor, reason=reason, before="none", after="live")
     except IntegrityError as error:
         raise NameTaken(f"{feed} has a token called {name!r}: revoke it first, or choose another name.") from error
     return f"{token.pk}.{secret}"
 
 
-def revoke(*, feed: str, name: str) -> bool:
+def revoke(*, feed: str, name: str, actor: str = COMMAND, reason: str = TYPED) -> bool:
     """End the live token of that name at once; False when there is none."""
-    live = FeedToken.objects.filter(feed=feed, name=name, revoked_at__isnull=True)
-    return live.update(revoked_at=Now()) > 0
+    with transaction.atomic():
+        live = FeedToken.objects.select_for_update(no_key=True).filter(feed=feed, name=name, revoked_at__isnull=True)
+        token = live.first()
+        if token is None:
+            return False
+        FeedToken.objects.filter(pk=token.pk).update(revoked_at=Now())
+        decisions.record(kind="revoke", about=token, actor=actor, reason=reason, before="live", after="revoked")
+    return True
 
 
 def authenticate(token: str) -> FeedToken | None:

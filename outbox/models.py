@@ -90,6 +90,9 @@ class Subscription(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     moved_at = models.DateTimeField(db_default=Now())
 
+    class Meta:
+        permissions: ClassVar = [("operate_subscription", "Can pause, resume and replay readers of the log")]
+
     def __str__(self) -> str:
         return f"{self.name} at {self.position}"
 
@@ -108,6 +111,7 @@ class FeedToken(models.Model):
     last_used_at = models.DateTimeField(null=True, help_text="To the minute.")
 
     class Meta:
+        permissions: ClassVar = [("manage_feed_tokens", "Can make and revoke feed tokens")]
         constraints = [
             models.UniqueConstraint(
                 fields=["feed", "name"], condition=models.Q(revoked_at__isnull=True), name="feed_token_live_name"
@@ -141,6 +145,7 @@ class ParkedEvent(Envelope):
     parked_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        permissions: ClassVar = [("repair_event", "Can retry and skip parked events")]
         constraints = [
             models.UniqueConstraint(fields=["subscription", "position"], name="parked_once"),
             models.CheckConstraint(
@@ -158,26 +163,34 @@ class ParkedEvent(Envelope):
         return f"{self.subscription_id}: {self.type} at {self.position} ({self.status})"
 
 
-class SubscriptionAction(models.Model):
-    """Who repaired, paused or replayed a subscription, and why. Rows are only ever added."""
+class Decision(models.Model):
+    """What somebody decided by hand, and why: an operator at the admin or a command, a shopper who cancels. Rows are
+    only ever added (a trigger refuses anything else), each in the transaction of its effect.
 
-    class Kind(models.TextChoices):
-        RETRY = "retry"
-        SKIP = "skip"
-        REPLAY = "replay"
-        PAUSE = "pause"
-        RESUME = "resume"
+    `token` is the one use of the form it came from: sent again, it is the same decision. `before` and `after` say
+    how the subject stood, in few words.
+    """
 
-    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="actions")
-    kind = models.CharField(max_length=8, choices=Kind)
-    position = models.BigIntegerField()
-    event_id = models.UUIDField(null=True)
+    token = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=40)
+    subject = models.CharField(max_length=64, help_text="The kind of row, such as payments.payment.")
+    subject_id = models.CharField(max_length=64)
+    aggregateid = models.CharField(max_length=64, blank=True, help_text="The order whose story it belongs to.")
     actor = models.CharField(max_length=150)
     reason = models.TextField(blank=True)
+    before = models.CharField(max_length=200, blank=True)
+    after = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(db_default=Now())
 
+    class Meta:
+        constraints = [models.CheckConstraint(condition=~models.Q(actor=""), name="decision_has_an_actor")]
+        indexes = [
+            models.Index(fields=["aggregateid", "id"], name="decision_of_story", condition=~models.Q(aggregateid="")),
+            models.Index(fields=["subject", "subject_id", "id"], name="decision_about"),
+        ]
+
     def __str__(self) -> str:
-        return f"{self.kind} {self.subscription_id} at {self.position} by {self.actor}"
+        return f"{self.kind} {self.subject} {self.subject_id} by {self.actor}"
 
 
 class Heartbeat(models.Model):

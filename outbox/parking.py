@@ -11,9 +11,9 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from outbox import subscriptions
+from outbox import decisions, subscriptions
 from outbox.backoff import Backoff
-from outbox.models import Envelope, ParkedEvent, Subscription, SubscriptionAction, envelope_of
+from outbox.models import Envelope, ParkedEvent, Subscription, envelope_of
 
 # Tries before a person is asked. With the delays below: about half an hour,
 # longer than most deploys and short outages, short enough that a person still remembers what was changed.
@@ -98,7 +98,7 @@ def resolved(parked: ParkedEvent) -> None:
     )
 
 
-def _decide(*, subscription: str, position: int, kind: SubscriptionAction.Kind, actor: str, reason: str) -> ParkedEvent:
+def _decide(*, subscription: str, position: int, kind: str, after: str, actor: str, reason: str) -> ParkedEvent:
     """Lock, check that this event is its stream's lowest, and note who decided."""
     row = subscriptions.lock(subscription)
     parked = ParkedEvent.objects.filter(subscription=row, position=position).first()
@@ -108,24 +108,26 @@ def _decide(*, subscription: str, position: int, kind: SubscriptionAction.Kind, 
         raise NotParked(
             f"{subscription}: {position} waits behind an earlier event of {parked.aggregateid}; decide about that."
         )
-    SubscriptionAction.objects.create(
-        subscription_id=subscription,
+    decisions.record(
         kind=kind,
-        position=position,
-        event_id=parked.id,
+        about=row,
+        story=parked.aggregateid,
         actor=actor,
         reason=reason,
+        before=f"{parked.status} at {position}: {parked.type} {parked.id}",
+        after=after,
     )
     return parked
 
 
-def retry(*, subscription: str, position: int, actor: str, reason: str = "") -> None:
-    """Make a parked event due now, with a fresh count of tries. Raises NotParked."""
+def retry(*, subscription: str, position: int, actor: str, reason: str) -> None:
+    """Make a parked event due now, with a fresh count of tries. Raises NotParked, or ValueError without a reason."""
     with transaction.atomic():
         parked = _decide(
             subscription=subscription,
             position=position,
-            kind=SubscriptionAction.Kind.RETRY,
+            kind="retry",
+            after="tried again now",
             actor=actor,
             reason=reason,
         )
@@ -137,14 +139,13 @@ def retry(*, subscription: str, position: int, actor: str, reason: str = "") -> 
 def skip(*, subscription: str, position: int, actor: str, reason: str) -> None:
     """Give up a parked event for this subscription; its stream goes on. Raises NotParked, or ValueError
     without a reason."""
-    if not reason.strip():
-        raise ValueError("Skipping an event needs a reason: somebody will ask.")
     with transaction.atomic():
         resolved(
             _decide(
                 subscription=subscription,
                 position=position,
-                kind=SubscriptionAction.Kind.SKIP,
+                kind="skip",
+                after="never handled",
                 actor=actor,
                 reason=reason,
             )

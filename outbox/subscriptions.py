@@ -9,8 +9,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import F, Min
 
-from outbox import registry
-from outbox.models import LogHead, ParkedEvent, Subscription, SubscriptionAction
+from outbox import decisions, registry
+from outbox.models import LogHead, ParkedEvent, Subscription
 
 
 class ReplayTooFar(ValueError):
@@ -48,19 +48,19 @@ def lock_if_free(name: str) -> Subscription | None:
     return row
 
 
-def _note(subscription: Subscription, kind: SubscriptionAction.Kind, *, actor: str, reason: str, position: int) -> None:
-    SubscriptionAction.objects.create(
-        subscription=subscription, kind=kind, position=position, actor=actor, reason=reason
-    )
-
-
 def set_paused(*, name: str, paused: bool, actor: str, reason: str) -> None:
     """Stop or resume feeding a subscriber; waits for a batch that is under way. Nothing is lost meanwhile."""
     with transaction.atomic():
         row = lock(name)
         Subscription.objects.filter(pk=name).update(paused=paused)
-        kind = SubscriptionAction.Kind.PAUSE if paused else SubscriptionAction.Kind.RESUME
-        _note(row, kind, actor=actor, reason=reason, position=row.position)
+        decisions.record(
+            kind="pause" if paused else "resume",
+            about=row,
+            actor=actor,
+            reason=reason,
+            before="paused" if row.paused else "running",
+            after="paused" if paused else "running",
+        )
 
 
 def replay(*, name: str, position: int, actor: str, reason: str) -> None:
@@ -79,7 +79,14 @@ def replay(*, name: str, position: int, actor: str, reason: str) -> None:
             )
         ParkedEvent.objects.filter(subscription=row, position__gte=position).delete()
         Subscription.objects.filter(pk=name).update(position=position - 1)
-        _note(row, SubscriptionAction.Kind.REPLAY, actor=actor, reason=reason, position=position)
+        decisions.record(
+            kind="replay",
+            about=row,
+            actor=actor,
+            reason=reason,
+            before=f"at {row.position}",
+            after=f"at {position - 1}",
+        )
 
 
 def slowest_position() -> int | None:

@@ -1,10 +1,25 @@
-"""Payments, refunds, disputes and the bank's own words for operators: to look at, not to change."""
+"""Payments, refunds, disputes and the bank's own words, for operators."""
 
 from django.contrib import admin
+from django.db.models import Q
 
-from outbox.admin import ReadOnlyAdmin, ReadOnlyInline
+from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
+from outbox.ledger_filters import among_newest
+from payments.gateways.notices import TYPES
 from payments.models import BankEvent, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
+
+
+def _of_payment(term: str) -> Q:
+    """The rows of the payment with that order number, order id or intent."""
+    wanted = Q(reference=term.upper()) | Q(intent_id=term)
+    if term.isdecimal():
+        wanted |= Q(order_id=term)
+    return Q(payment__in=list(Payment.objects.filter(wanted).values_list("pk", flat=True)))
+
+
+def _reference(term: str) -> Q:
+    return Q(reference=term.upper())
 
 
 class AttemptInline(ReadOnlyInline):
@@ -27,7 +42,7 @@ class DisputeInline(ReadOnlyInline):
 
 
 @admin.register(Payment)
-class PaymentAdmin(ReadOnlyAdmin):
+class PaymentAdmin(LedgerAdmin):
     list_display = [
         "reference",
         "charge",
@@ -38,59 +53,57 @@ class PaymentAdmin(ReadOnlyAdmin):
         "due_at",
         "created_at",
     ]
-    list_filter = ["status"]
-    search_fields = ["=reference", "=order_id", "=intent_id", "=public_id"]
+    list_filter = ["status", ("blocked_reason", admin.EmptyFieldListFilter)]
+    found_by = (_reference, "order_id", "intent_id", "public_id")
     search_help_text = "An order's number or id, the bank's intent, or our id."
-    ordering = ["-id"]
     inlines = [RefundInline, DisputeInline, AttemptInline]
 
-    @admin.display(description="amount", ordering="amount")
+    @admin.display(description="amount")
     def charge(self, payment: Payment) -> str:
         return display(amount=payment.amount, currency=payment.currency)
 
 
 @admin.register(Refund)
-class RefundAdmin(ReadOnlyAdmin):
+class RefundAdmin(LedgerAdmin):
     list_display = ["id", "payment", "back", "status", "reason", "requested_by", "approved_by", "created_at"]
     list_filter = ["status"]
-    search_fields = ["=payment__reference", "=refund_id", "=public_id"]
-    search_help_text = "An order's number, the bank's refund, or our id."
+    found_by = (_of_payment, "refund_id", "public_id")
+    search_help_text = "An order's number or id, the bank's refund or intent, or our id."
     list_select_related = ["payment"]
-    ordering = ["-id"]
 
-    @admin.display(description="amount", ordering="amount")
+    @admin.display(description="amount")
     def back(self, refund: Refund) -> str:
         return display(amount=refund.amount, currency=refund.currency)
 
 
 @admin.register(PaymentAttempt)
-class PaymentAttemptAdmin(ReadOnlyAdmin):
+class PaymentAttemptAdmin(LedgerAdmin):
     list_display = ["started_at", "payment", "phase", "outcome", "http_status", "code", "decline_code", "duration_ms"]
-    list_filter = ["phase", "outcome"]
-    search_fields = ["=payment__reference", "=request_id", "=key"]
-    search_help_text = "An order's number, the bank's request id, or an idempotency key."
+    list_filter = [
+        among_newest("phase", lambda: PaymentAttempt.Phase.values),
+        among_newest("outcome", lambda: ["", *PaymentAttempt.Outcome.values]),
+    ]
+    found_by = (_of_payment,)
+    search_help_text = "An order's number or id, or the bank's intent."
     list_select_related = ["payment"]
-    ordering = ["-id"]
 
 
 @admin.register(Dispute)
-class DisputeAdmin(ReadOnlyAdmin):
+class DisputeAdmin(LedgerAdmin):
     list_display = ["dispute_id", "payment", "claimed", "status", "bank_status", "reason", "opened_at", "closed_at"]
     list_filter = ["status", "bank_status"]
-    search_fields = ["=payment__reference", "=dispute_id"]
-    search_help_text = "An order's number, or the bank's dispute."
+    found_by = (_of_payment, "dispute_id")
+    search_help_text = "An order's number or id, or the bank's dispute."
     list_select_related = ["payment"]
-    ordering = ["-id"]
 
-    @admin.display(description="amount", ordering="amount")
+    @admin.display(description="amount")
     def claimed(self, dispute: Dispute) -> str:
         return "" if dispute.amount is None else display(amount=dispute.amount, currency=dispute.currency)
 
 
 @admin.register(BankEvent)
-class BankEventAdmin(ReadOnlyAdmin):
+class BankEventAdmin(LedgerAdmin):
     list_display = ["received_at", "type", "status", "listed", "intent_id", "refund_id", "dispute_id", "created"]
-    list_filter = ["status", "listed", "type"]
-    search_fields = ["=event_id", "=intent_id", "=refund_id", "=dispute_id"]
-    search_help_text = "The bank's event, intent, refund or dispute."
-    ordering = ["-id"]
+    list_filter = ["status", among_newest("type", lambda: TYPES)]
+    found_by = ("event_id", "intent_id")
+    search_help_text = "The bank's event or intent."

@@ -42,7 +42,7 @@ class Payment(Claimable):
 
     public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     order_id = models.BigIntegerField(unique=True)
-    reference = models.CharField(max_length=40, help_text="The order's number, as the bank shows it.")
+    reference = models.CharField(max_length=40, unique=True, help_text="The order's number, as the bank shows it.")
     amount = models.BigIntegerField(help_text="Minor units.")
     currency = models.CharField(max_length=3)
     status = models.CharField(max_length=16, choices=Status, default=Status.UNPROCESSED)
@@ -61,6 +61,10 @@ class Payment(Claimable):
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(Claimable.Meta):
+        permissions: ClassVar = [
+            ("operate_payment", "Can have payments, refunds and disputes tried, read and unblocked"),
+            ("refund_payment", "Can ask for refunds"),
+        ]
         constraints = [
             *Claimable.Meta.constraints,
             models.CheckConstraint(condition=Q(amount__gt=0), name="payment_amount_positive"),
@@ -156,6 +160,7 @@ class Refund(Claimable):
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(Claimable.Meta):
+        permissions: ClassVar = [("approve_refund", "Can approve what somebody else has asked for")]
         constraints = [
             *Claimable.Meta.constraints,
             models.CheckConstraint(condition=Q(amount__gt=0), name="refund_amount_positive"),

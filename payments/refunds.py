@@ -5,7 +5,7 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.db.models.functions import Now
 
-from outbox import claims
+from outbox import claims, decisions
 from payments.models import Dispute, Payment, Refund
 from payments.money import display
 
@@ -48,8 +48,8 @@ def request_refund(
         repeated = Refund.objects.filter(request_token=request_token).first()
         if repeated is not None:
             return repeated
-        if by_person:
-            _refuse_disputed(payment)
+        if by_person and (dispute := disputed(payment)):
+            raise Disputed(dispute)
         left = refundable(payment)
         wanted = left if amount is None else amount
         if not 0 < wanted <= left:
@@ -68,26 +68,40 @@ def request_refund(
             status=Refund.Status.AWAITING_APPROVAL if waits else Refund.Status.UNPROCESSED,
             due_at=None if waits else Now(),
         )
+        if by_person:
+            decisions.record(
+                kind="refund",
+                about=payment,
+                story=payment.order_id,
+                actor=actor,
+                reason=reason,
+                before=f"{display(amount=left, currency=payment.currency)} refundable",
+                after=f"{display(amount=wanted, currency=payment.currency)} {refund.get_status_display().lower()}",
+            )
         claims.ring(Refund)
     return refund
 
 
-def _refuse_disputed(payment: Payment) -> None:
-    """An inquiry alone may be answered with a refund: that ends it. One that was won is over."""
+def disputed(payment: Payment) -> str:
+    """Why a person may not refund it while the customer's bank fetches the money; empty when they may.
+
+    An inquiry alone may be answered with a refund: that ends it. One that was won is over.
+    """
     takes_money = Q(status=Dispute.Status.UNREAD) | (
         Q(refundable=False) & (Q(status=Dispute.Status.OPEN) | Q(bank_status="lost"))
     )
     dispute = payment.disputes.filter(takes_money).first()
-    if dispute is not None:
-        verb = "has fetched" if dispute.status == Dispute.Status.CLOSED else "is fetching"
-        raise Disputed(
-            f"{payment.reference}: the customer's bank {verb} the money back by itself (dispute {dispute.dispute_id}). "
-            "A refund would pay it twice: answer the dispute at the bank instead."
-        )
+    if dispute is None:
+        return ""
+    verb = "has fetched" if dispute.status == Dispute.Status.CLOSED else "is fetching"
+    return (
+        f"{payment.reference}: the customer's bank {verb} the money back by itself (dispute {dispute.dispute_id}). "
+        "A refund would pay it twice: answer the dispute at the bank instead."
+    )
 
 
-def decide(*, refund_id: int, approve: bool, actor: str) -> None:
-    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson."""
+def decide(*, refund_id: int, approve: bool, actor: str, reason: str) -> None:
+    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson, or ValueError without a reason."""
     with transaction.atomic():
         refund = Refund.objects.select_for_update(no_key=True).get(pk=refund_id)
         if refund.status != Refund.Status.AWAITING_APPROVAL:
@@ -99,4 +113,13 @@ def decide(*, refund_id: int, approve: bool, actor: str) -> None:
         else:
             changes = {"status": Refund.Status.CANCELED, "settled_at": Now(), "approved_by": actor}
         Refund.objects.filter(pk=refund.pk).update(**changes)
+        decisions.record(
+            kind="approve" if approve else "refuse",
+            about=refund,
+            story=refund.payment.order_id,
+            actor=actor,
+            reason=reason,
+            before=refund.status,
+            after=Refund.Status.UNPROCESSED if approve else Refund.Status.CANCELED,
+        )
         claims.ring(Refund)

@@ -1,18 +1,21 @@
-"""Orders, goods and stock for operators: to look at, not to change."""
+"""Orders, goods and stock, for operators."""
 
-import re
+from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import F, Q
+from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 from django.http import HttpRequest
 
-from outbox.admin import ReadOnlyAdmin, ReadOnlyInline
+from outbox.ledger_admin import LedgerAdmin, OperableAdmin, ReadOnlyInline
+from outbox.ledger_filters import one_of
 from payments.money import display
 from shop import selectors
 from shop.models import (
     Concern,
     Order,
-    OrderDecision,
     OrderLine,
     Product,
     Screening,
@@ -24,14 +27,25 @@ from shop.models import (
 from shop.templatetags.store import money
 
 
+def _number(term: str) -> Q:
+    return Q(pk=selectors.order_id_called(term))
+
+
+def _of_order(term: str) -> Q:
+    return Q(order=selectors.order_id_called(term))
+
+
+def _email(term: str) -> Q:
+    return Q(Exact(Lower(F("email")), term.lower()))
+
+
+def _name(term: str) -> Q:
+    return Q(Exact(Lower(F("name")), term.lower()))
+
+
 class LineInline(ReadOnlyInline):
     model = OrderLine
     fields = ["product", "name", "unit_price", "quantity", "hold"]
-
-
-class DecisionInline(ReadOnlyInline):
-    model = OrderDecision
-    verbose_name_plural = "people's decisions"
 
 
 class ScreeningInline(ReadOnlyInline):
@@ -50,41 +64,61 @@ class ConcernInline(ReadOnlyInline):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(LedgerAdmin):
     list_display = ["number", "status", "sum", "name", "email", "country", "created_at"]
-    list_filter = ["status", "shipping_method", "country"]
-    search_fields = ["=id", "=email", "name", "=token"]
-    search_help_text = "An order's number, the shopper's address or name, or the end of the order page's address."
-    ordering = ["-id"]
-    inlines = [LineInline, ScreeningInline, ConcernInline, DecisionInline, ShipmentInline]
+    list_filter = ["status", one_of("country", lambda: settings.SHIPPING_COUNTRIES)]
+    found_by = (_number, _email, _name, "token")
+    search_help_text = "An order's number, the shopper's address or full name, or the end of the order page's address."
+    inlines = [LineInline, ScreeningInline, ConcernInline, ShipmentInline]
 
-    @admin.display(description="total", ordering="total")
+    @admin.display(description="total")
     def sum(self, order: Order) -> str:
         return display(amount=order.total, currency=order.currency)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
-    ) -> tuple[QuerySet[Order], bool]:
-        """An order may be named as people do: O-000042."""
-        number = re.fullmatch(r"\s*O-0*(\d+)\s*", search_term, flags=re.IGNORECASE)
-        return super().get_search_results(request, queryset, number[1] if number else search_term)
-
 
 @admin.register(Concern)
-class ConcernAdmin(ReadOnlyAdmin):
+class ConcernAdmin(LedgerAdmin):
     list_display = ["created_at", "order", "kind", "detail", "owner", "resolved_at", "resolved_by"]
-    list_filter = [("resolved_at", admin.EmptyFieldListFilter), "kind"]
-    search_fields = ["=order__id", "=owner"]
+    list_filter = [("resolved_at", admin.EmptyFieldListFilter)]
+    found_by = (_of_order,)
+    search_help_text = "An order's number."
     list_select_related = ["order"]
-    ordering = ["-id"]
+
+
+@admin.register(Screening)
+class ScreeningAdmin(LedgerAdmin):
+    list_display = ["created_at", "order", "status", "decides", "attempts", "outcome", "blocked_reason", "settled_at"]
+    list_filter = ["status"]
+    found_by = (_of_order, "public_id")
+    search_help_text = "An order's number, or our reference."
+    list_select_related = ["order"]
+
+
+@admin.register(Shipment)
+class ShipmentAdmin(LedgerAdmin):
+    list_display = ["created_at", "order", "kind", "reference", "carrier", "tracking", "reported_by"]
+    found_by = (_of_order, "reference")
+    search_help_text = "An order's number, or the warehouse's reference."
+    list_select_related = ["order"]
+
+
+class EditableAdmin(OperableAdmin):
+    """The catalogue is edited here; an order keeps the prices and names that it was placed with."""
+
+    actions = None
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # orders point at it: take it off sale instead
 
 
 @admin.register(Product)
-class ProductAdmin(ReadOnlyAdmin):
+class ProductAdmin(EditableAdmin):
     list_display = ["name", "category", "cost", "available", "active"]
     list_filter = ["category", "active"]
     search_fields = ["name", "slug"]
     list_select_related = ["stock"]
+    prepopulated_fields: ClassVar = {"slug": ["name"]}
+    exclude = ["created_at"]
 
     @admin.display(description="price", ordering="price")
     def cost(self, product: Product) -> str:
@@ -96,24 +130,25 @@ class ProductAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Stock)
-class StockAdmin(ReadOnlyAdmin):
+class StockAdmin(LedgerAdmin):
+    """Numbers only: goods that come and go are recorded on the product's page."""
+
     list_display = ["product", "on_hand", "reserved", "available"]
-    search_fields = ["product__name", "product__slug"]
     list_select_related = ["product"]
     ordering = ["product__name"]
 
 
 @admin.register(StockMovement)
-class StockMovementAdmin(ReadOnlyAdmin):
+class StockMovementAdmin(LedgerAdmin):
     list_display = ["created_at", "product", "kind", "quantity", "order", "actor", "reason"]
-    list_filter = ["kind"]
-    search_fields = ["product__name", "=order__id", "=actor"]
+    list_filter = ["kind", "product"]
+    found_by = (_of_order,)
+    search_help_text = "An order's number."
     list_select_related = ["product", "order"]
-    ordering = ["-id"]
 
 
 @admin.register(ShippingMethod)
-class ShippingMethodAdmin(ReadOnlyAdmin):
+class ShippingMethodAdmin(EditableAdmin):
     list_display = ["name", "code", "cost", "days", "position", "active"]
 
     @admin.display(description="price", ordering="price")

@@ -7,7 +7,8 @@ class ShopConfig(AppConfig):
     verbose_name = "Shop"
 
     def ready(self) -> None:
-        from shop import checks, schedules
+        from shop import checks, groups, schedules
 
         checks.register()
         post_migrate.connect(schedules.ensure_all, sender=self)
+        post_migrate.connect(groups.ensure_all, sender=self)

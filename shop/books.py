@@ -94,9 +94,9 @@ def decisions_have_names() -> Iterable[Difference]:
     yield from differing(
         "a decision",
         """
-        SELECT order_id, 'actor, reason, before and after', concat_ws(', ', kind, actor, reason, before, after)
-        FROM shop_orderdecision
-        WHERE '' IN (actor, before, after) OR (reason = '' AND actor <> 'shopper')
+        SELECT aggregateid, 'actor, reason, before and after', concat_ws(', ', kind, actor, reason, before, after)
+        FROM outbox_decision
+        WHERE '' IN (actor, before, after) OR (trim(reason) = '' AND actor <> 'shopper')
         """,
     )
     yield from differing(

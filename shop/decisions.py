@@ -9,12 +9,12 @@ from collections.abc import Callable
 from django.db import transaction
 from django.db.models.functions import Now
 
-from outbox import context
+from outbox import context, decisions
 from outbox.database import retried
 from payments import services as payments
 from shop import process_managers
 from shop.acting import act, decided, locked, state_of
-from shop.models import Order, OrderDecision, Shipment
+from shop.models import Order, Shipment
 from shop.process_managers import OPERATOR, SHOPPER, SYSTEM, OrderProcess, Step
 
 # Cards that may be tried for one order: a customer's honest mistakes, and an end to testing stolen cards.
@@ -45,8 +45,14 @@ def _decide(order_id: int, kind: str, *, actor: str, reason: str, step: Callable
         order = _locked(order_id)
         what = decided(order, step(state_of(order)), context=context.current(), because=kind)
         if what is not None:
-            OrderDecision.objects.create(
-                order=order, kind=kind, actor=actor, reason=reason, before=order.status, after=what.state.status
+            decisions.record(
+                kind=kind,
+                about=order,
+                story=order.pk,
+                actor=actor,
+                reason=reason,
+                before=order.status,
+                after=what.state.status,
             )
             act([what])
             order.status = what.state.status

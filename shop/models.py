@@ -44,6 +44,7 @@ class Product(models.Model):
 
     class Meta:
         ordering: ClassVar = ["name"]
+        permissions: ClassVar = [("move_stock", "Can record goods that came or are gone")]
         constraints = [models.CheckConstraint(condition=Q(price__gt=0), name="product_price_positive")]
 
     def __str__(self) -> str:
@@ -183,6 +184,10 @@ class Order(models.Model):
     updated_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        permissions: ClassVar = [
+            ("cancel_order", "Can cancel orders"),
+            ("review_order", "Can accept and reject orders under review"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(total=F("subtotal") + F("shipping_price"), total__gt=0),
@@ -192,6 +197,7 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["status", "id"], name="order_by_status"),
             models.Index(SENDER, "created_at", name="order_by_sender"),
+            models.Index(Lower("name"), name="order_by_name"),
             models.Index(DESTINATION, "created_at", name="order_by_destination"),
             models.Index(fields=["hold_until"], name="order_hold", condition=Q(hold_until__isnull=False)),
         ]
@@ -315,6 +321,7 @@ class Concern(models.Model):
     resolution = models.TextField(blank=True)
 
     class Meta:
+        permissions: ClassVar = [("resolve_concern", "Can look after concerns and resolve them")]
         constraints = [
             models.CheckConstraint(
                 condition=Q(resolved_at__isnull=True, resolved_by="")
@@ -326,21 +333,6 @@ class Concern(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.order_id}"
-
-
-class OrderDecision(models.Model):
-    """What a person decided about an order: actor, reason, before and after. Rows are only ever added."""
-
-    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="decisions")
-    kind = models.CharField(max_length=40)
-    actor = models.CharField(max_length=150)
-    reason = models.TextField(blank=True)
-    before = models.CharField(max_length=20)
-    after = models.CharField(max_length=20)
-    created_at = models.DateTimeField(db_default=Now())
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {self.order_id} by {self.actor}"
 
 
 class Shipment(models.Model):

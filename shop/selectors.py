@@ -1,5 +1,6 @@
 """Reading the shop: what pages, mails and other apps may know about orders."""
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,15 @@ def order_by_token(token: str) -> Order | None:
     """The order behind its unguessable address, with lines, products and shipping."""
     orders = Order.objects.select_related("shipping_method").prefetch_related("lines__product")
     return orders.filter(token=token).first()
+
+
+_NUMBER = re.compile(r"(?:O-)?0*(\d{1,18})", re.IGNORECASE | re.ASCII)
+
+
+def order_id_called(name: str) -> int | None:
+    """The id of the order that people call O-000042, or by the number in it; None for what names no order."""
+    found = _NUMBER.fullmatch(name.strip())
+    return int(found[1]) if found else None
 
 
 def order_by_checkout_token(checkout_token: uuid.UUID) -> Order | None:

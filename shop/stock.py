@@ -1,14 +1,15 @@
 """Stock that orders hold: reserved with the order, then released or consumed, each line exactly once.
 
-Rows are locked in one order (`ORDER BY` the product), so that no two orders deadlock. Needs a transaction; the
-last two also the orders' locks.
+Rows are locked in one order (`ORDER BY` the product), so that no two orders deadlock. Needs a transaction; `release`
+and `consume` also the orders' locks.
 """
 
 from collections.abc import Mapping, Sequence
 
 from django.db.models import Case, F, Sum, Value, When
 
-from shop.models import Concern, OrderLine, Stock, StockMovement
+from outbox import decisions
+from shop.models import Concern, OrderLine, Product, Stock, StockMovement
 
 
 def _locked(product_ids: Sequence[int]) -> dict[int, Stock]:
@@ -67,3 +68,28 @@ def consume(*, order_ids: Sequence[int]) -> None:
         )
         line.hold = OrderLine.Hold.CONSUMED
         line.save(update_fields=["hold"])
+
+
+class TooFew(Exception):
+    """So many pieces are not there, or are promised to orders; the message says how many may go."""
+
+
+def move(*, product: Product, kind: StockMovement.Kind, quantity: int, actor: str, reason: str) -> Stock:
+    """Record goods that came (positive) or are gone (negative) and were no order's shipment: a receipt, a return, a
+    correction after counting. The number on hand is never edited: it is the sum of such rows. Raises TooFew."""
+    Stock.objects.get_or_create(product=product)
+    stock = _locked([product.pk])[product.pk]
+    if quantity + stock.available < 0:
+        raise TooFew(f"{stock.on_hand} are on hand and {stock.reserved} of them promised: {stock.available} may go.")
+    Stock.objects.filter(pk=stock.pk).update(on_hand=F("on_hand") + quantity)
+    StockMovement.objects.create(product=product, kind=kind, quantity=quantity, actor=actor, reason=reason)
+    decisions.record(
+        kind=kind,
+        about=product,
+        actor=actor,
+        reason=reason,
+        before=f"{stock.on_hand} on hand",
+        after=f"{stock.on_hand + quantity} on hand",
+    )
+    stock.refresh_from_db()
+    return stock

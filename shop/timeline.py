@@ -3,9 +3,9 @@ concerns."""
 
 from collections.abc import Iterable
 
-from outbox.models import Event, OutboxRecord
+from outbox.models import Decision, Event, OutboxRecord
 from outbox.timeline import Entry, source
-from shop.models import Concern, OrderDecision, Screening, Shipment
+from shop.models import Concern, Screening, Shipment
 from shop.process_managers import SHOPPER
 
 # What a customer may read of the log, in the store's words; every other event is internal.
@@ -74,8 +74,8 @@ def screenings(order_id: int) -> Iterable[Entry]:
 
 @source
 def decisions(order_id: int) -> Iterable[Entry]:
-    for decision in OrderDecision.objects.filter(order=order_id):
-        change = f"{decision.kind}: {decision.before} → {decision.after}"
+    for decision in Decision.objects.filter(aggregateid=str(order_id)).order_by("id"):
+        change = f"{decision.kind} ({decision.subject}): {decision.before} → {decision.after}"
         theirs = decision.actor == SHOPPER
         yield Entry(
             at=decision.created_at,

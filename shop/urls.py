@@ -21,6 +21,7 @@ urlpatterns = [
     path("", include("notifications.urls")),
     path("warehouse/picklists/<int:order_id>", warehouse.picklist, name="picklist"),
     path("warehouse/shipments", warehouse.report, name="shipments"),
+    path("admin/operations/", include("outbox.operation_urls")),
     path("admin/", admin.site.urls),
 ]
 

@@ -52,18 +52,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='MessageDecision',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('resend', 'Resend'), ('confirm', 'Confirm')], max_length=8)),
-                ('status_before', models.CharField(choices=[('pending', 'Pending'), ('sending', 'Sending'), ('ambiguous', 'Ambiguous'), ('sent', 'Sent'), ('failed', 'Failed')], max_length=16)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField()),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('message', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='notifications.message')),
-            ],
-        ),
-        migrations.CreateModel(
             name='MessageAttempt',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

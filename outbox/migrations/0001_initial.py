@@ -85,19 +85,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='SubscriptionAction',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('retry', 'Retry'), ('skip', 'Skip'), ('replay', 'Replay'), ('pause', 'Pause'), ('resume', 'Resume')], max_length=8)),
-                ('position', models.BigIntegerField()),
-                ('event_id', models.UUIDField(null=True)),
-                ('actor', models.CharField(max_length=150)),
-                ('reason', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='actions', to='outbox.subscription')),
-            ],
-        ),
-        migrations.CreateModel(
             name='ParkedEvent',
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False)),

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.contracts]
 def test_the_warehouses_events_are_cloud_events() -> None:
     contract = CloudEventsContract()
     (order, *_) = accepted(offer(), orders=3)
-    cancel_order(order_id=order, actor="shopper", reason="")
+    cancel_order(order_id=order, actor="shopper", reason="changed my mind")
     settle()
     events = read(Partner("warehouse").get("/feeds/warehouse"))["events"]
     assert [event["type"] for event in events] == ["PicklistRequested"] * 3 + ["PicklistWithdrawn"]

@@ -21,11 +21,12 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from notifications import services
-from notifications.models import Message, MessageAttempt, MessageDecision
+from notifications.models import Message, MessageAttempt
 from notifications.worker import make_engine
 from outbox import claims, subscriptions
 from outbox.dispatcher import dispatch_once
 from outbox.events import DomainEvent
+from outbox.models import Decision
 from outbox.publisher import publish
 from outbox.relay import relay_once
 from payments.events import PaymentDeclined, RefundProcessed
@@ -249,7 +250,7 @@ def test_a_refused_mail_has_failed_and_says_why(provider: SandboxProcess) -> Non
     work()
     message.refresh_from_db()
     assert message.status == Status.SENT
-    assert MessageDecision.objects.get().status_before == "failed"
+    assert Decision.objects.get().before == "failed"
 
 
 def test_a_wrong_key_is_nobody_s_fault(provider: SandboxProcess, settings: Any) -> None:
@@ -363,7 +364,7 @@ def test_a_person_decides_with_a_reason_or_not_at_all(provider: SandboxProcess) 
     work()
     with pytest.raises(ValueError, match="reason"):
         services.resend(**decide, reason=" ")
-    assert MessageDecision.objects.count() == 0
+    assert Decision.objects.count() == 0
     services.resend(**decide, reason="the customer has no mail")
     work()
     assert outcomes(message) == ["ambiguous", "ambiguous"]

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from outbox.models import OutboxRecord
+from outbox.models import Decision, OutboxRecord
 from payments.models import Payment, Refund
-from shop.models import Order, OrderDecision, Shipment
+from shop.models import Order, Shipment
 from shop.simulation.pages import Form
 from tests.integration.orders import offer
 from tests.integration.shopper import Shopper, read
@@ -252,7 +252,7 @@ def test_the_shopper_cancels_an_unpaid_order(address: str) -> None:
     form = cancel_form(shopper, address)
     assert form is not None
     assert shopper.post(form.action, form.filled({}))["Location"] == address
-    decision = OrderDecision.objects.get()
+    decision = Decision.objects.get()
     assert (decision.actor, decision.after, Order.objects.get().status) == ("shopper", "cancelling", "cancelling")
     assert cancel_form(shopper, address) is None
     assert "You asked us to cancel your order" in shopper.get(address).content.decode()
@@ -260,7 +260,7 @@ def test_the_shopper_cancels_an_unpaid_order(address: str) -> None:
 
 def test_cancelling_needs_our_own_form(address: str) -> None:
     assert Shopper().post(address, {"action": "cancel"}).status_code == 403
-    assert not OrderDecision.objects.exists()
+    assert not Decision.objects.exists()
 
 
 def test_too_late_to_cancel_is_a_kind_sentence(address: str) -> None:

@@ -82,7 +82,7 @@ def test_some_goods_are_not_found(opened: Open, tmp_path: Path) -> None:
 
 def test_a_withdrawal_that_comes_in_time(opened: Open, tmp_path: Path) -> None:
     kept, withdrawn = accepted(offer(), orders=2)
-    cancel_order(order_id=withdrawn, actor="shopper", reason="")
+    cancel_order(order_id=withdrawn, actor="shopper", reason="changed my mind")
     settle()
     work(opened())
     assert (status(kept), facts(kept)) == ("shipped", ["shipped"])
@@ -93,7 +93,7 @@ def test_a_withdrawal_that_comes_in_time(opened: Open, tmp_path: Path) -> None:
 def test_a_withdrawal_that_is_not_in_the_feed_yet(opened: Open, tmp_path: Path) -> None:
     """The picklist says it first; the warehouse ships nothing and waits for the feed."""
     (order,) = accepted(offer())
-    cancel_order(order_id=order, actor="shopper", reason="")  # not relayed
+    cancel_order(order_id=order, actor="shopper", reason="changed my mind")  # not relayed
     work(opened())
     assert (status(order), facts(order)) == ("cancelling", [])
     settle()
@@ -109,7 +109,7 @@ def test_a_withdrawal_that_crosses_the_parcel(opened: Open, tmp_path: Path, monk
         with pytest.raises(Died):
             work(opened())
         assert deaths
-    cancel_order(order_id=order, actor="shopper", reason="")
+    cancel_order(order_id=order, actor="shopper", reason="changed my mind")
     settle()
     work(opened())
     assert (status(order), facts(order), refunds(order), concerns(order)) == ("shipped", ["shipped"], 0, [])
@@ -120,7 +120,7 @@ def test_while_it_picks_a_customer_may_still_cancel(opened: Open) -> None:
     (order,) = accepted(offer())
     warehouse = opened(picking=3600.0)
     assert warehouse.turn()
-    cancel_order(order_id=order, actor="shopper", reason="")
+    cancel_order(order_id=order, actor="shopper", reason="changed my mind")
     settle()
     work(warehouse)
     assert facts(order) == ["withdrawn"]

@@ -261,7 +261,7 @@ def test_both_at_the_same_moment(warehouse: Partner) -> None:
 
     def try_to_cancel(order_id: int) -> int:
         try:
-            cancel_order(order_id=order_id, actor="shopper", reason="")
+            cancel_order(order_id=order_id, actor="shopper", reason="changed my mind")
         except NotPossible:
             return 0
         return 1

@@ -43,7 +43,7 @@ def _work(path: Path) -> None:
     try:
         lamp = offer()
         withdrawn, _ = accepted(lamp, orders=2)
-        cancel_order(order_id=withdrawn, actor="shopper", reason="")
+        cancel_order(order_id=withdrawn, actor="shopper", reason="changed my mind")
         settle()
         warehouse.turn()
         accepted(lamp)

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from outbox import parking, registry, subscriptions
 from outbox.dispatcher import dispatch_once
 from outbox.events import Delivery
-from outbox.models import OutboxRecord, ParkedEvent, Subscription, SubscriptionAction
+from outbox.models import Decision, OutboxRecord, ParkedEvent, Subscription
 from tests.integration.outbox.things import dispatch_all, note, relay_all, seen, step, subscribed
 
 
@@ -91,13 +91,10 @@ def test_tries_are_bounded_then_a_person_decides(fragile: Fragile) -> None:
     assert [position for position, _, _ in seen("fragile")] == [2]
     with pytest.raises(parking.NotParked, match="somebody may have resolved it"):
         parking.skip(subscription="fragile", position=1, actor="omar", reason="me too")
-    action = SubscriptionAction.objects.get()
-    assert (action.kind, action.position, action.actor, action.reason) == (
-        "skip",
-        1,
-        "olga",
-        "known to be broken",
-    )
+    decision = Decision.objects.get()
+    assert (decision.kind, decision.subject_id, decision.actor) == ("skip", "fragile", "olga")
+    assert decision.reason == "known to be broken"
+    assert decision.before.startswith("waiting at 1: ")
 
 
 def test_a_person_retries(fragile: Fragile) -> None:
@@ -106,7 +103,7 @@ def test_a_person_retries(fragile: Fragile) -> None:
     dispatch_once("fragile")
     ParkedEvent.objects.update(status="waiting", due_at=None, attempts=parking.MAX_TRIES)
     fragile.healed = True
-    parking.retry(subscription="fragile", position=1, actor="olga")
+    parking.retry(subscription="fragile", position=1, actor="olga", reason="repaired")
     dispatch_all("fragile")
     assert statuses() == []
     assert len(seen("fragile")) == 1

@@ -136,10 +136,10 @@ def test_a_large_refund_needs_two_persons(scene: "Scene", paid: Payment, setting
     work(scene)
     assert at_the_bank(scene, paid) == []
     with pytest.raises(refunds.SamePerson):
-        refunds.decide(refund_id=refund.pk, approve=True, actor="operator:olga")
-    refunds.decide(refund_id=refund.pk, approve=True, actor="operator:omar")
+        refunds.decide(refund_id=refund.pk, approve=True, actor="operator:olga", reason="x")
+    refunds.decide(refund_id=refund.pk, approve=True, actor="operator:omar", reason="x")
     with pytest.raises(refunds.NotAwaitingApproval):
-        refunds.decide(refund_id=refund.pk, approve=False, actor="operator:oda")
+        refunds.decide(refund_id=refund.pk, approve=False, actor="operator:oda", reason="x")
     work(scene)
     assert at_the_bank(scene, paid) == [(3000, "succeeded")]
 

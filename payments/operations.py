@@ -1,0 +1,156 @@
+"""What people may do with payments, refunds and disputes."""
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.conf import settings
+
+from outbox.claim_operations import claim_operations, state
+from outbox.operating import Fact, Operation, ReasonForm, Subject, locking, register
+from payments import money, refunds
+from payments.models import Dispute, Payment, Refund
+
+PERMISSION = "payments.operate_payment"
+
+
+def _shown(row: Payment | Refund) -> str:
+    return money.display(amount=row.amount, currency=row.currency)
+
+
+# --- payments ---------------------------------------------------------------------------------------
+
+
+class RefundForm(ReasonForm):
+    """`amount` as people write it, at most what is left; `left` in minor units."""
+
+    def __init__(self, data: Any, *, left: int, currency: str) -> None:
+        super().__init__(data)
+        digits = money.decimals(currency)
+        unit = Decimal(1).scaleb(-digits)
+        self.fields["amount"] = forms.DecimalField(
+            min_value=unit,
+            max_value=Decimal(left).scaleb(-digits),
+            decimal_places=digits,
+            initial=Decimal(left).scaleb(-digits).quantize(unit),
+            label=f"Amount ({currency})",
+            widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+        )
+        self.order_fields(["amount", "reason"])
+
+
+class RefundPayment(Operation[Payment]):
+    """Money goes back to the card that paid. The bank takes days to show it; it cannot be taken back."""
+
+    name, label, permission = "refund", "Refund", "payments.refund_payment"
+    expected = (refunds.NotRefundable,)
+
+    def refusal(self, row: Payment, *, actor: str) -> str:
+        if row.status != Payment.Status.SUCCEEDED:
+            return f"Nothing was charged: the payment is {row.get_status_display().lower()}."
+        if dispute := refunds.disputed(row):
+            return dispute
+        return "" if refunds.refundable(row) else "All of it was refunded."
+
+    def facts(self, row: Payment) -> list[Fact]:
+        left = money.display(amount=refunds.refundable(row), currency=row.currency)
+        limit = settings.REFUND_APPROVAL_ABOVE
+        above = money.display(amount=limit, currency=row.currency)
+        return [("Can be refunded", left), *([("Second person", f"has to approve more than {above}")] if limit else [])]
+
+    def form(self, row: Payment, data: Any = None) -> ReasonForm:
+        return RefundForm(data, left=refunds.refundable(row), currency=row.currency)
+
+    def perform(self, row: Payment, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        amount = int(values["amount"].scaleb(money.decimals(row.currency)))
+        refund = refunds.request_refund(
+            order_id=row.order_id,
+            amount=amount,
+            reason=values["reason"],
+            request_token=f"operator:{token}",
+            actor=actor,
+            by_person=True,
+        )
+        waits = refund.status == Refund.Status.AWAITING_APPROVAL
+        return f"A refund of {_shown(refund)} {'waits for a second person' if waits else 'is on its way'}."
+
+
+register(
+    Subject(
+        model=Payment,
+        operations=[RefundPayment(), *claim_operations(PERMISSION, story=lambda row: row.order_id, asks="the bank")],
+        lock=locking(Payment),
+        state=state,
+        story=lambda row: row.order_id,
+        rows=lambda story: Payment.objects.filter(order_id=story),
+        facts=lambda row: [("Payment", f"{_shown(row)}, {row.get_status_display().lower()}")],
+    )
+)
+
+# --- refunds ----------------------------------------------------------------------------------------
+
+
+class _Approval(Operation[Refund]):
+    permission = "payments.approve_refund"
+    expected = (refunds.NotAwaitingApproval, refunds.SamePerson)
+
+    def refusal(self, row: Refund, *, actor: str) -> str:
+        if row.status != Refund.Status.AWAITING_APPROVAL:
+            return f"It is {row.get_status_display().lower()}: nothing waits for approval."
+        return "You have asked for it yourself: another person decides." if row.requested_by == actor else ""
+
+
+class Approve(_Approval):
+    """Somebody else has asked for this refund; with your word the money goes back."""
+
+    name, label = "approve", "Approve"
+
+    def perform(self, row: Refund, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        refunds.decide(refund_id=row.pk, approve=True, actor=actor, reason=values["reason"])
+        return f"The refund of {_shown(row)} is on its way."
+
+
+class Refuse(_Approval):
+    """Somebody else has asked for this refund; it will not be made."""
+
+    name, label = "refuse", "Refuse"
+
+    def perform(self, row: Refund, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        refunds.decide(refund_id=row.pk, approve=False, actor=actor, reason=values["reason"])
+        return f"The refund of {_shown(row)} will not be made."
+
+
+def _refund_facts(row: Refund) -> list[Fact]:
+    return [("Refund", f"{_shown(row)}, {row.get_status_display().lower()}"), ("Asked by", row.requested_by)]
+
+
+register(
+    Subject(
+        model=Refund,
+        operations=[
+            Approve(),
+            Refuse(),
+            *claim_operations(PERMISSION, story=lambda row: row.payment.order_id, asks="the bank"),
+        ],
+        lock=locking(Refund),
+        state=state,
+        story=lambda row: row.payment.order_id,
+        rows=lambda story: Refund.objects.filter(payment__order_id=story).select_related("payment").order_by("id"),
+        facts=_refund_facts,
+    )
+)
+
+# --- disputes ---------------------------------------------------------------------------------------
+
+register(
+    Subject(
+        model=Dispute,
+        operations=list(claim_operations(PERMISSION, story=lambda row: row.payment.order_id, asks="the bank")),
+        lock=locking(Dispute),
+        state=state,
+        story=lambda row: row.payment.order_id,
+        rows=lambda story: Dispute.objects.filter(payment__order_id=story).select_related("payment").order_by("id"),
+        facts=lambda row: [("Dispute", f"{row.dispute_id}, {row.bank_status or row.status}")],
+    )
+)
