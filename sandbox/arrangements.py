@@ -34,6 +34,7 @@ class Arrangements:
     - `webhook_endpoints`: the bank's, with url, enabled_events and status
     - `api_version`: how the bank says it answers; null: as it was asked
     - `mail_scopes`, `verified_senders`, `domains`, `event_webhooks`, `templates`: the mail provider's
+    - `mail_keys`: the only keys that the mail provider accepts; null: any `SG.…`
     - `clock_offset`: seconds that both providers' clocks are ahead
     """
 
@@ -58,6 +59,7 @@ class Arrangements:
                 if url
             ],
             "templates": [],
+            "mail_keys": None,
             "clock_offset": 0,
         }
         self._now = deepcopy(self._usual)

@@ -37,7 +37,7 @@ class MailApi:
             group="mail",
             faults=faults,
             stats=stats,
-            refusal=_refusal,
+            refusal=self._refusal,
             error=lambda status, message: _errors(status, [error(message)]),
         )
 
@@ -102,6 +102,13 @@ class MailApi:
         ]
         return Answer(status=200, body=dumps({**_summary(message), "events": events}))
 
+    def _refusal(self, request: web.Request) -> Answer | None:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        accepted = self._arrangements["mail_keys"]
+        if scheme.lower() == "bearer" and (key.startswith("SG.") if accepted is None else key in accepted):
+            return None
+        return _errors(401, [error("The provided authorization grant is invalid, expired, or revoked")])
+
     def _scoped(self, scope: str, endpoint: Callable[[web.Request], Json | list[Json] | None]) -> Endpoint:
         """An endpoint that only a key with the scope may read; None is answered with 404."""
 
@@ -112,13 +119,6 @@ class MailApi:
             return _errors(404, [error("not found")]) if found is None else Answer(status=200, body=dumps(found))
 
         return answer
-
-
-def _refusal(request: web.Request) -> Answer | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and key.startswith("SG."):
-        return None
-    return _errors(401, [error("The provided authorization grant is invalid, expired, or revoked")])
 
 
 def _errors(code: int, errors: list[Json]) -> Answer:
