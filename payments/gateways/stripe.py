@@ -142,7 +142,7 @@ class StripeGateway:
         try:
             answer = self._client.raw_request(method, path, **params)
         except stripe.StripeError as error:
-            problem = str(error.user_message or error)[:1000]
+            problem = " ".join(str(error.user_message or error).split())[:1000]
             status, body, headers = error.http_status, None, _headers(error)
         else:
             problem, status, body, headers = "", answer.code, answer.data, _headers(answer)

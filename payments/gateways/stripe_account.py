@@ -289,7 +289,7 @@ def _endpoint(ours: Configured, bank: Bank) -> Iterator[Statement]:
         )
     else:
         yield right(about, f"Stripe sends what the store needs to {ours.webhook_url}.")
-    if superfluous := sorted(listens - set(TYPES)):
+    if superfluous := sorted(listens - {*TYPES, "*"}):
         yield note(about, f"It also listens to {', '.join(superfluous)}, which the store stores nothing of.")
 
 
