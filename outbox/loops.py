@@ -56,6 +56,11 @@ class Loop:
         self._stopping.set()
         self._bell.ring()
 
+    @property
+    def handled(self) -> int:
+        """Items handled since the start."""
+        return self._handled
+
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
@@ -80,6 +85,7 @@ class Loop:
             self._error = f"{type(error).__name__}: {error}"
             logger.exception("action=loop_failed loop=%s pause=%.1f", self.name, self._pause)
             connection.close()
+            self._beat_trouble()
             self._stopping.wait(self._pause)
             return
         if not moved:
@@ -101,6 +107,14 @@ class Loop:
             process=process_name(),
             defaults={"beat_at": Now(), "handled": self._handled, "error": self._error},
         )
+
+    def _beat_trouble(self) -> None:
+        """Alive, and in trouble: where the database can be used, everybody may see it."""
+        try:
+            self._beat()
+        except Exception:
+            logger.exception("action=beat_failed loop=%s", self.name)
+            connection.close()
 
     def _farewell(self) -> None:
         try:

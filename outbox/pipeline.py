@@ -18,6 +18,13 @@ from outbox.claims import Claimable
 from outbox.feed_tokens import attached_feeds
 from outbox.registry import subscribers
 
+# The scheduler's one loop, by the name under which it beats.
+SWEEP = "sweep"
+# Loops beat every five seconds, between steps that may take a call's deadline several times over; the sweep begins
+# every minute, at one of the scheduler's looks 30 s apart, and takes up to 50 s.
+LATE = dt.timedelta(seconds=90)
+SWEEP_LATE = dt.timedelta(seconds=180)
+
 
 class WaitsFor(StrEnum):
     """Whose turn it is. The store is quiet when nothing waits for its machines, nor for those of its partners: what
@@ -53,6 +60,10 @@ class Beat:
     handled: int
     error: str
 
+    @property
+    def late(self) -> bool:
+        return self.age > (SWEEP_LATE if self.loop == SWEEP else LATE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
@@ -71,6 +82,23 @@ class Survey:
     @property
     def quiet(self) -> bool:
         return not self.unsettled
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong with the processes, in sentences. A dead process whose work another one does is no trouble."""
+        found = []
+        alive = {each.loop for each in self.beats if not each.late}
+        for loop in sorted({each.loop for each in self.beats} - alive):
+            last = min((each for each in self.beats if each.loop == loop), key=lambda each: each.age)
+            what = "The scheduler's sweep" if loop == SWEEP else f"The loop {loop}"
+            found.append(
+                f"{what} last beat {round(last.age.total_seconds())} s ago in {last.process}: it hangs or was ended, "
+                "and no other process does its work."
+            )
+        if not any(each.loop == SWEEP for each in self.beats):
+            found.append("No scheduler has run its sweep for a day: start `manage.py qcluster`.")
+        found += [f"The loop {each.loop} in {each.process} fails: {each.error}" for each in self.beats if each.error]
+        return found
 
 
 Part = Callable[[], Iterable[Depth]]

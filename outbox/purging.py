@@ -6,10 +6,12 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from outbox import subscriptions
-from outbox.models import Event, LogHead
+from outbox.models import Event, Heartbeat, LogHead
 
 # Events per transaction, so that a large purge never holds the head for long.
 BATCH = 5000
+# A process that has not beaten for so long is dead, and everybody who wanted to know has seen it.
+DEAD_AFTER = dt.timedelta(days=1)
 
 
 def purge_once(*, retention: dt.timedelta, limit: int = BATCH) -> int:
@@ -40,4 +42,10 @@ def purge_once(*, retention: dt.timedelta, limit: int = BATCH) -> int:
             cursor.execute("SET LOCAL outbox.purging = 'on'")  # the trigger's one permitted path
         deleted, _ = Event.objects.filter(position__lte=through).delete()
         LogHead.objects.update(purged_through=through)
+    return deleted
+
+
+def forget_dead_processes() -> int:
+    """Delete the heartbeats of processes that died long ago; return how many."""
+    deleted, _ = Heartbeat.objects.filter(beat_at__lt=Now() - DEAD_AFTER).delete()
     return deleted

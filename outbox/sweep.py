@@ -9,6 +9,7 @@ import time
 
 from outbox import registry
 from outbox.loops import beat
+from outbox.pipeline import SWEEP
 from outbox.worker import Engine
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def sweep(*, seconds: float = BUDGET) -> int:
 
     A loop that fails is logged and left out of this sweep; the others go on.
     """
-    beat("sweep")
+    beat(SWEEP)
     deadline = time.monotonic() + seconds
     works = {spec.name: spec.make() for spec in registry.loops()}
     total = 0

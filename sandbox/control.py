@@ -1,4 +1,5 @@
-"""The control endpoint `/_control/`: faults, ledger, counts, and the acts of the card's bank."""
+"""The control endpoint `/_control/`: faults, ledger, counts, the accounts' arrangements, and the acts of the card's
+bank."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from sandbox.arrangements import Arrangements
 from sandbox.bank.bank import Bank
 from sandbox.bank.errors import ApiError
 from sandbox.faults import FaultRuleError, Faults
@@ -28,12 +30,14 @@ class Control:
         ledger: Ledger,
         faults: Faults,
         stats: Stats,
+        arrangements: Arrangements,
         apply_faults: Callable[[web.Request], Awaitable[None]],
     ) -> None:
         self._bank = bank
         self._ledger = ledger
         self._faults = faults
         self._stats = stats
+        self._arrangements = arrangements
         self._apply_faults = apply_faults
 
     def add_routes(self, app: web.Application) -> None:
@@ -44,6 +48,9 @@ class Control:
             ("DELETE", "/_control/faults/{id}", self._remove_fault),
             ("GET", "/_control/ledger", self._read_ledger),
             ("GET", "/_control/stats", self._read_stats),
+            ("GET", "/_control/arrangements", self._list_arrangements),
+            ("PATCH", "/_control/arrangements", self._change_arrangements),
+            ("DELETE", "/_control/arrangements", self._reset_arrangements),
             ("POST", "/_control/disputes/{id}/close", self._close_dispute),
         ):
             app.router.add_route(method, path, _guarded(endpoint))
@@ -85,6 +92,17 @@ class Control:
 
     async def _read_stats(self, request: web.Request) -> web.Response:
         return web.json_response(self._stats.as_json())
+
+    async def _list_arrangements(self, request: web.Request) -> web.Response:
+        return web.json_response(self._arrangements.as_json())
+
+    async def _change_arrangements(self, request: web.Request) -> web.Response:
+        self._arrangements.change(await _body(request))
+        return await self._list_arrangements(request)
+
+    async def _reset_arrangements(self, request: web.Request) -> web.Response:
+        self._arrangements.reset()
+        return web.Response(status=204)
 
     async def _close_dispute(self, request: web.Request) -> web.Response:
         """Close a dispute as `{"result": "won"}` or `"lost"`; answer the dispute."""

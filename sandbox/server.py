@@ -6,12 +6,16 @@ import asyncio
 import errno
 import signal
 import socket
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import cast
 
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sandbox.agenda import Agenda
+from sandbox.arrangements import Arrangements
 from sandbox.bank.api import BankApi
 from sandbox.bank.bank import Bank
 from sandbox.bank.operations import operations
@@ -22,7 +26,7 @@ from sandbox.jsons import Json
 from sandbox.ledger import BookName, Ledger
 from sandbox.mail.api import MailApi
 from sandbox.mail.mailbox import Mailbox
-from sandbox.mail.webhooks import MailWebhooks, signing_key
+from sandbox.mail.webhooks import MailWebhooks, public_half, signing_key
 from sandbox.options import Options
 from sandbox.pages.site import Pages
 from sandbox.screening.api import ScreeningApi
@@ -107,11 +111,12 @@ class Sandbox:
         }
         for book, line in self._ledger.load():
             restore[book](line)
-        self._webhooks = self._connect_webhooks()
+        key = signing_key(options.data)
+        self._arrangements = Arrangements(options=options, mail_public_key=public_half(key))
+        self._webhooks = self._connect_webhooks(key)
         self._handlers: list[web.Server] = []
 
-    def _connect_webhooks(self) -> list[BankWebhooks | MailWebhooks]:
-        key = signing_key(self._options.data)
+    def _connect_webhooks(self, key: ec.EllipticCurvePrivateKey) -> list[BankWebhooks | MailWebhooks]:
         connected: list[BankWebhooks | MailWebhooks] = []
         if self._options.stripe_webhook_url:
             bank = BankWebhooks(
@@ -137,15 +142,23 @@ class Sandbox:
 
     def _public_app(self) -> web.Application:
         app = self._private_app()
+        app.on_response_prepare.append(self._tell_the_time)
         bank = BankApi(
             bank=self._bank,
             ledger=self._ledger,
             faults=self._faults,
             stats=self._stats,
+            arrangements=self._arrangements,
             rate_limit=self._options.rate_limit,
         )
-        bank.add_routes(app, operations(base_url=lambda: self.door.url))
-        mail = MailApi(mailbox=self._mailbox, ledger=self._ledger, faults=self._faults, stats=self._stats)
+        bank.add_routes(app, operations(base_url=lambda: self.door.url, arrangements=self._arrangements))
+        mail = MailApi(
+            mailbox=self._mailbox,
+            ledger=self._ledger,
+            faults=self._faults,
+            stats=self._stats,
+            arrangements=self._arrangements,
+        )
         mail.add_routes(app)
         screening = ScreeningApi(
             checks=self._checks,
@@ -165,6 +178,7 @@ class Sandbox:
             ledger=self._ledger,
             faults=self._faults,
             stats=self._stats,
+            arrangements=self._arrangements,
             apply_faults=self._match_door_to_faults,
         ).add_routes(app)
         Pages(
@@ -175,6 +189,10 @@ class Sandbox:
             apply_faults=self._match_door_to_faults,
         ).add_routes(app)
         return app
+
+    async def _tell_the_time(self, request: web.Request, response: web.StreamResponse) -> None:
+        """By a clock that may be wrong."""
+        response.headers["Date"] = formatdate(time.time() + float(self._arrangements["clock_offset"]), usegmt=True)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, or until the ledger cannot be written any more (OSError)."""

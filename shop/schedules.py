@@ -39,11 +39,16 @@ def run_sweep() -> int:
 
 
 # One batch each, and how many rows that were. By name: some of them stand above this app.
-PURGES = ("shop.schedules.purge_log", "payments.bank_events.purge", "notifications.mail_events.purge")
+PURGES = (
+    "shop.schedules.purge_log",
+    "payments.bank_events.purge",
+    "notifications.mail_events.purge",
+    "outbox.purging.forget_dead_processes",
+)
 
 
 def run_purge() -> int:
-    """All that has been delivered or applied and is older than the retention."""
+    """All that has been delivered or applied and is older than the retention, and who died long ago."""
     total = 0
     for name in PURGES:
         while purged := import_string(name)():

@@ -161,6 +161,10 @@ class SandboxProcess:
         rules: list[dict[str, Any]] = self.control("GET", "faults")["faults"]
         return rules
 
+    def arrange(self, **values: object) -> None:
+        """Change what the accounts' owner has arranged (sandbox/arrangements.py)."""
+        self.control("PATCH", "arrangements", values)
+
     def stats(self) -> dict[str, Any]:
         counts: dict[str, Any] = self.control("GET", "stats")
         return counts

@@ -24,6 +24,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook, EventWebhookHeader
 
 from notifications.mailers.base import MailNotice, Outcome, Receipt
 from notifications.models import Message
+from outbox.going_live import Reply
 from outbox.transport import DeadlineSession, calling, never_sent, retry_after
 from outbox.webhooks import Malformed, NotConfigured, NotGenuine, check_age
 
@@ -81,6 +82,25 @@ class SendGridMailer:
             retry_after=retry_after(answer.headers.get("Retry-After")),
             duration=_since(begun),
         )
+
+    def ask(self, path: str, **params: str) -> Reply:
+        """A plain question about our account, for sendgrid_account.py: it only reads."""
+        sent_at, begun = dt.datetime.now(tz=dt.UTC), time.monotonic()
+        client = self._api.client
+        for step in path.strip("/").split("/"):
+            client = client._(step)
+        try:
+            answer = client.get(query_params=params or None)
+        except requests.RequestException as error:
+            return Reply(status=None, problem=str(error)[:_DETAIL_LENGTH], sent_at=sent_at, took=_since(begun))
+        problem = "" if answer.status_code == 200 else _errors(answer.body)[:_DETAIL_LENGTH]
+        try:
+            body = json.loads(answer.body) if not problem else None
+        except ValueError:
+            body, problem = None, "an answer that is no JSON"
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        took = _since(begun)
+        return Reply(status=answer.status_code, body=body, problem=problem, headers=headers, sent_at=sent_at, took=took)
 
     def body(self, message: Message) -> dict[str, Any]:
         """The request (docs.sendgrid.com/api-reference/mail-send). JSON throughout: no header is ever put together
@@ -157,6 +177,15 @@ class _Answer:
         for name, value in self._response.headers.items():
             headers[name] = value
         return headers
+
+
+def public_key_problem(public_key: str) -> str:
+    """Why the text is no public key of a signed event webhook; empty when it is one."""
+    try:
+        EventWebhook(public_key)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def read_webhook(body: bytes, headers: Mapping[str, str], *, public_key: str) -> list[MailNotice]:

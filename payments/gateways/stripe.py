@@ -9,12 +9,13 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import requests
 import stripe
 from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
 
+from outbox.going_live import Reply
 from outbox.transport import DeadlineSession
 from outbox.webhooks import Malformed, NotGenuine, check_age
 from payments.gateways.base import Answer, BankDispute, BankNotice, BankRefund, Body, Intent, Outcome
@@ -35,6 +36,8 @@ _CARD_CODES = frozenset(
 )
 
 
+# What the SDK asks to be answered as.
+API_VERSION = stripe.api_version
 # The age that Stripe's own libraries accept of a signature.
 SIGNED_WITHIN = dt.timedelta(seconds=stripe.Webhook.DEFAULT_TOLERANCE)
 
@@ -57,6 +60,7 @@ class StripeGateway:
         client = stripe.StripeClient(
             secret_key, base_addresses={"api": api_base}, max_network_retries=0, http_client=http
         )
+        self._client = client
         self._intents, self._refunds = client.v1.payment_intents, client.v1.refunds
         self._disputes, self._events = client.v1.disputes, client.v1.events
 
@@ -131,6 +135,18 @@ class StripeGateway:
                 yield _intent(intent)
         except stripe.StripeError as error:
             raise ConnectionError(f"The bank did not list its intents: {error}") from error
+
+    def ask(self, method: Literal["get", "post"], path: str, **params: Any) -> Reply:
+        """A plain question about our account, for stripe_account.py: it reads, or is refused for being incomplete."""
+        sent_at, begun = dt.datetime.now(tz=dt.UTC), time.monotonic()
+        try:
+            answer = self._client.raw_request(method, path, **params)
+        except stripe.StripeError as error:
+            problem = " ".join(str(error.user_message or error).split())[:1000]
+            status, body, headers = error.http_status, None, _headers(error)
+        else:
+            problem, status, body, headers = "", answer.code, answer.data, _headers(answer)
+        return Reply(status=status, body=body, problem=problem, headers=headers, sent_at=sent_at, took=_since(begun))
 
 
 def read_webhook(body: bytes, header: str, *, secrets: Sequence[str], livemode: bool) -> BankNotice:

@@ -11,10 +11,18 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from sandbox.answers import Answer, hang_up, send
+from sandbox.arrangements import Arrangements
 from sandbox.bank import credentials
 from sandbox.bank.bank import Bank
 from sandbox.bank.books import API_VERSION, Change, new_id
-from sandbox.bank.errors import ApiError, invalid_request, key_in_use, rate_limited, server_error
+from sandbox.bank.errors import (
+    ApiError,
+    invalid_request,
+    key_in_use,
+    missing_resource,
+    rate_limited,
+    server_error,
+)
 from sandbox.bank.expand import expand
 from sandbox.bank.idempotency import Record, fingerprint
 from sandbox.bank.limits import RateLimit
@@ -73,11 +81,21 @@ class _HungUp(Exception):
 class BankApi:
     """Answers the calls of `operations`."""
 
-    def __init__(self, *, bank: Bank, ledger: Ledger, faults: Faults, stats: Stats, rate_limit: int | None) -> None:
+    def __init__(
+        self,
+        *,
+        bank: Bank,
+        ledger: Ledger,
+        faults: Faults,
+        stats: Stats,
+        arrangements: Arrangements,
+        rate_limit: int | None,
+    ) -> None:
         self._bank = bank
         self._ledger = ledger
         self._faults = faults
         self._stats = stats
+        self._arrangements = arrangements
         self._limit = RateLimit(rate_limit)
 
     def add_routes(self, app: web.Application, operations: list[Operation]) -> None:
@@ -118,7 +136,10 @@ class BankApi:
         except _HungUp:
             self._stats.count(operation.name, "hung_up")
             return hang_up(request)
-        answer.headers |= {"Request-Id": call.request_id, "Stripe-Version": API_VERSION}
+        answer.headers |= {
+            "Request-Id": call.request_id,
+            "Stripe-Version": str(self._arrangements["api_version"] or API_VERSION),
+        }
         if call.key is not None and call.writes:
             answer.headers["Idempotency-Key"] = call.key
         self._stats.count(operation.name, "hung_up" if call.hits(Kind.DROP_AFTER, Kind.RESET) else answer.status)
@@ -150,7 +171,15 @@ class BankApi:
         if call.hits(Kind.RATE_LIMIT):
             raise rate_limited(retry_after=1, reason="global-rate")
         self._limit.take()
-        credentials.check(call.authorization, publishable_allowed=call.operation.publishable)
+        key = credentials.check(
+            call.authorization,
+            operation=call.operation.name,
+            writes=call.writes,
+            publishable_allowed=call.operation.publishable and (call.writes or "client_secret" in dict(call.pairs)),
+            arrangements=self._arrangements,
+        )
+        if key in self._arrangements["foreign_keys"] and call.object_id:
+            raise missing_resource(noun="payment_intent", resource_id=call.object_id, param="intent", status=404)
         if call.hits(Kind.CONFLICT_409):
             raise key_in_use(call.key or "")
 

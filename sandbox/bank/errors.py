@@ -58,6 +58,15 @@ def authentication_failed(message: str) -> ApiError:
     return invalid_request(message, status=401)
 
 
+def permission_denied(*, key: str, account: str, permission: str) -> ApiError:
+    """What a restricted key hears (docs.stripe.com/keys#limit-access)."""
+    return invalid_request(
+        f"The provided key '{key}' does not have the required permissions for this endpoint on account '{account}'. "
+        f"Having the '{permission}' permission would allow this request to continue.",
+        status=403,
+    )
+
+
 def idempotency_mismatch(message: str) -> ApiError:
     return ApiError(400, {"type": "idempotency_error", "message": message})
 

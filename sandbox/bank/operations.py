@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sandbox.bank import charges, disputes, intents, payment_methods, refunds
+from sandbox.arrangements import Arrangements
+from sandbox.bank import account, charges, disputes, intents, payment_methods, refunds
 from sandbox.bank.books import Change
-from sandbox.bank.credentials import ACCOUNT_ID
 from sandbox.bank.lists import listing
 from sandbox.bank.params import Params
 from sandbox.jsons import Json
@@ -53,22 +53,7 @@ def _balance(change: Change, params: Params) -> Json:
     return {"object": "balance", "available": amounts, "livemode": False, "pending": []}
 
 
-def _account(change: Change, params: Params) -> Json:
-    params.finish()
-    return {
-        "id": ACCOUNT_ID,
-        "object": "account",
-        "charges_enabled": True,
-        "country": "US",
-        "default_currency": "usd",
-        "details_submitted": True,
-        "email": None,
-        "payouts_enabled": False,
-        "type": "standard",
-    }
-
-
-def operations(*, base_url: Callable[[], str]) -> list[Operation]:
+def operations(*, base_url: Callable[[], str], arrangements: Arrangements) -> list[Operation]:
     """Return all operations. `base_url` says where shoppers find this sandbox's pages."""
 
     def create_intent(change: Change, params: Params) -> Json:
@@ -87,7 +72,13 @@ def operations(*, base_url: Callable[[], str]) -> list[Operation]:
     intent = "/v1/payment_intents/{id}"
     return [
         _on_all("payment_intents.create", "POST", "/v1/payment_intents", create_intent),
-        _on_one("payment_intents.retrieve", "GET", intent, intents.retrieve),
+        Operation(
+            name="payment_intents.retrieve",
+            method="GET",
+            path=intent,
+            run=intents.retrieve,
+            publishable=True,  # with the intent's client_secret
+        ),
         _on_one("payment_intents.update", "POST", intent, intents.update),
         _on_one("payment_intents.confirm", "POST", f"{intent}/confirm", confirm_intent),
         _on_one("payment_intents.cancel", "POST", f"{intent}/cancel", intents.cancel),
@@ -105,5 +96,17 @@ def operations(*, base_url: Callable[[], str]) -> list[Operation]:
         _on_one("events.retrieve", "GET", "/v1/events/{id}", _event),
         _list("events", "event"),
         _on_all("balance.retrieve", "GET", "/v1/balance", _balance),
-        _on_all("accounts.retrieve", "GET", "/v1/account", _account),
+        _on_all("accounts.retrieve", "GET", "/v1/account", partial(account.account, arrangements=arrangements)),
+        _on_all(
+            "webhook_endpoints.list",
+            "GET",
+            "/v1/webhook_endpoints",
+            partial(account.webhook_endpoints, arrangements=arrangements),
+        ),
+        _on_one(
+            "country_specs.retrieve",
+            "GET",
+            "/v1/country_specs/{id}",
+            partial(account.country_spec, arrangements=arrangements),
+        ),
     ]

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aiohttp import web
 
 from sandbox.answers import Answer
-from sandbox.calls import Calls
+from sandbox.arrangements import Arrangements
+from sandbox.calls import Calls, Endpoint
 from sandbox.faults import Faults, Rule
 from sandbox.jsons import Json, dumps
 from sandbox.ledger import Ledger
 from sandbox.mail.mailbox import Mailbox, status
 from sandbox.mail.query import QueryError, parse
 from sandbox.mail.rules import error, errors_in
+from sandbox.mail.settings import MailSettings
 from sandbox.stats import Stats
 
 MAX_MESSAGES = 1000
 """SendGrid's limit of one page of the Email Activity API."""
-SCOPES = ("mail.send", "messages.read")
 
 
 class MailApi:
     """Answers the calls under `/v3/`."""
 
-    def __init__(self, *, mailbox: Mailbox, ledger: Ledger, faults: Faults, stats: Stats) -> None:
+    def __init__(
+        self, *, mailbox: Mailbox, ledger: Ledger, faults: Faults, stats: Stats, arrangements: Arrangements
+    ) -> None:
         self._mailbox = mailbox
+        self._arrangements = arrangements
         self._ledger = ledger
         self._calls = Calls(
             group="mail",
             faults=faults,
             stats=stats,
-            refusal=_refusal,
+            refusal=self._refusal,
             error=lambda status, message: _errors(status, [error(message)]),
         )
 
@@ -40,7 +45,9 @@ class MailApi:
         app.router.add_post("/v3/mail/send", self._calls.handler("mail.send", self._send))
         app.router.add_get("/v3/messages", self._calls.handler("messages.list", self._list))
         app.router.add_get("/v3/messages/{id}", self._calls.handler("messages.retrieve", self._retrieve))
-        app.router.add_get("/v3/scopes", self._calls.handler("scopes.list", self._scopes))
+        settings = MailSettings(self._arrangements)
+        for name, path, scope, endpoint in settings.endpoints():
+            app.router.add_get(path, self._calls.handler(name, self._scoped(scope, endpoint)))
 
     async def _send(self, request: web.Request, fault: Rule | None) -> Answer:
         line: Json = {"op": "mail.send"} | ({"fault": str(fault.kind)} if fault else {})
@@ -95,15 +102,23 @@ class MailApi:
         ]
         return Answer(status=200, body=dumps({**_summary(message), "events": events}))
 
-    async def _scopes(self, request: web.Request, fault: Rule | None) -> Answer:
-        return Answer(status=200, body=dumps({"scopes": SCOPES}))
+    def _refusal(self, request: web.Request) -> Answer | None:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        accepted = self._arrangements["mail_keys"]
+        if scheme.lower() == "bearer" and (key.startswith("SG.") if accepted is None else key in accepted):
+            return None
+        return _errors(401, [error("The provided authorization grant is invalid, expired, or revoked")])
 
+    def _scoped(self, scope: str, endpoint: Callable[[web.Request], Json | list[Json] | None]) -> Endpoint:
+        """An endpoint that only a key with the scope may read; None is answered with 404."""
 
-def _refusal(request: web.Request) -> Answer | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and key.startswith("SG."):
-        return None
-    return _errors(401, [error("The provided authorization grant is invalid, expired, or revoked")])
+        async def answer(request: web.Request, fault: Rule | None) -> Answer:
+            if scope and scope not in self._arrangements["mail_scopes"]:
+                return _errors(403, [error("access forbidden")])
+            found = endpoint(request)
+            return _errors(404, [error("not found")]) if found is None else Answer(status=200, body=dumps(found))
+
+        return answer
 
 
 def _errors(code: int, errors: list[Json]) -> Answer:

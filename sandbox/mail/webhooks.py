@@ -31,11 +31,16 @@ def signing_key(directory: Path) -> ec.EllipticCurvePrivateKey:
         return found
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (directory / "sendgrid_public_key").write_text(base64.b64encode(public).decode())
+    (directory / "sendgrid_public_key").write_text(public_half(key))
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(pem)
     return key
+
+
+def public_half(key: ec.EllipticCurvePrivateKey) -> str:
+    """Return it as SendGrid shows it."""
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(public).decode()
 
 
 class MailWebhooks:

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -175,7 +176,8 @@ class LocalStore:
         self._supervisor.start(self._program("web", *web))
         for worker in WORKERS:
             self._supervisor.start(self._program(worker, "manage.py", "run_workers", worker))
-        self._supervisor.start(self._program("scheduler", "manage.py", "qcluster", healthy=self._scheduler_beats))
+        beats = partial(scheduler_beats, self._environment["DATABASE_URL"])
+        self._supervisor.start(self._program("scheduler", "manage.py", "qcluster", healthy=beats))
         self._await_answer("web", f"{self.address}/readyz")
 
     def _start_warehouse(self) -> None:
@@ -223,15 +225,18 @@ class LocalStore:
             self._database_again_at = time.monotonic() + DATABASE_PAUSE
             self._report(str(error))
 
-    def _scheduler_beats(self) -> bool:
-        """A process killed inside qcluster can hang the rest of it for ever: its sweep is overdue then."""
-        try:
-            ((age,),) = self.query(
+
+def scheduler_beats(database_url: str, *, patience: float = SWEEP_PATIENCE) -> bool:
+    """Whether the scheduler's sweep has begun within `patience` seconds. A process killed or stopped inside qcluster
+    can hang the rest of it for ever."""
+    try:
+        with psycopg.connect(database_url, connect_timeout=5) as session:
+            ((age,),) = session.execute(
                 "SELECT extract(epoch FROM now() - max(beat_at)) FROM outbox_heartbeat WHERE loop = 'sweep'"
-            )
-        except psycopg.Error:
-            return True  # which is not the scheduler's fault
-        return age is not None and age < SWEEP_PATIENCE
+            ).fetchall()
+    except psycopg.Error:
+        return True  # which is not the scheduler's fault
+    return age is not None and age < patience
 
 
 def _ending(log: Path) -> str:

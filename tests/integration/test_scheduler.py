@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django_q.models import Schedule
 
 from notifications.models import Message
@@ -34,6 +35,13 @@ def test_the_schedules_are_created_once_and_corrected() -> None:
     schedules.ensure_all()
     assert Schedule.objects.get(name="sweep").cron == "* * * * *"
     assert Schedule.objects.count() == len(schedules.TASKS) + 1
+
+
+def test_the_schedules_are_seen_in_the_admin(admin_client: Client) -> None:
+    schedules.ensure_all()
+    page = admin_client.get("/admin/django_q/schedule/")
+    shown = page.content.decode()
+    assert all(task.name in shown and task.function in shown for task in schedules.TASKS)
 
 
 @pytest.mark.slow

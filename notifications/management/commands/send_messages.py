@@ -10,7 +10,9 @@ from outbox.management.batches import BatchCommand
 
 
 class Command(BatchCommand):
-    help = "Send the mails that are due; a batch is what is under way at once."
+    help = (
+        "Send the mails that are due; a batch is what is under way at once. Any number may run, beside the workers too."
+    )
     batch = settings.MAIL_IN_FLIGHT
     items = "mails tried"
     bell = Message.BELL

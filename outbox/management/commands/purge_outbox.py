@@ -4,12 +4,17 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandParser
 
-from outbox.management.batches import BatchCommand, positive
+from outbox.management.batches import BatchCommand
+from outbox.management.commanding import positive
 from outbox.purging import BATCH, purge_once
 
 
 class Command(BatchCommand):
-    help = "Delete old events that every subscription has handled. Undelivered ones are never deleted."
+    help = (
+        "Delete events from the beginning of the log that every subscription has handled and that are older than the "
+        "retention. Undelivered ones are never deleted. The scheduler does this every night."
+    )
+    examples = ("", "--days 30")
     batch = BATCH
     items = "events purged"
 
@@ -19,6 +24,7 @@ class Command(BatchCommand):
             "--days",
             type=positive,
             default=settings.OUTBOX_RETENTION_DAYS,
+            metavar="N",
             help="keep what is younger than so many days (%(default)s)",
         )
 

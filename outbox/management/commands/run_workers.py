@@ -1,20 +1,29 @@
 import signal
+import sys
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from outbox import registry
 from outbox.loops import Loop
+from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand
 
 
-class Command(BaseCommand):
+class Command(StoreCommand):
     help = (
         "Run the store's workers until SIGTERM or Ctrl-C: each claims rows or reads the log, and shares the work "
         "with any number of others. A second Ctrl-C ends it at once; leases and cursors make even that harmless."
     )
+
+    exit_codes: ClassVar = {
+        0: "stopped by SIGTERM, all steps finished",
+        1: "a loop ended unasked: start it again",
+        INTERRUPTED: "stopped by Ctrl-C, all steps finished",
+    }
+    examples = ("", "payments", "outbox messages", "--list")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -26,18 +35,20 @@ class Command(BaseCommand):
         try:
             specs = registry.loops(only=options["workers"])
         except LookupError as error:
-            raise CommandError(str(error.args[0])) from error
+            raise CommandError(str(error.args[0]), returncode=UNUSABLE) from error
         if options["list"]:
             for spec in specs:
                 self.stdout.write(f"{spec.group}: {spec.name}")
             return
         loops = [Loop(spec) for spec in specs]
         stopping = threading.Event()
+        asked: list[int] = []
 
         def stop(signum: int, frame: FrameType | None) -> None:
             if stopping.is_set():
                 raise KeyboardInterrupt
             stopping.set()
+            asked.append(signum)
             for each in loops:
                 each.stop()
 
@@ -58,3 +69,7 @@ class Command(BaseCommand):
             thread.join()
         if failed:
             raise CommandError("A loop ended unasked; see the log. The process must be started again.")
+        handled = sum(loop.handled for loop in loops)
+        self.stdout.write(f"Stopped; {handled} items were handled.")
+        if signal.SIGINT in asked:
+            sys.exit(INTERRUPTED)

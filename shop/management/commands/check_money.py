@@ -3,25 +3,32 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 from rich.console import Console
 from rich.table import Table
 
 from outbox.audit import Result, audit, checks
+from outbox.management.commanding import StoreCommand
 from shop import warehouse_books
 
 # Differences of one check that the table shows; --json has all.
 SHOWN = 20
 
 
-class Command(BaseCommand):
+class Command(StoreCommand):
     help = (
-        "Check the books, read-only: the database against itself, the bank and the mail provider. Exit status: 0 "
-        "nothing differs, 1 something does, 2 a source could not be read."
+        "Check the books, read-only: the database against itself, the bank and the mail provider. While orders are "
+        "under way use --live; everything holds once `pipeline_status --wait-quiet` says so."
     )
+    exit_codes: ClassVar = {
+        0: "nothing differs",
+        1: "something differs",
+        2: "a source could not be read, or wrong arguments",
+    }
+    examples = ("", "--live --json", "--invariant S1 Q5")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -6,13 +6,14 @@ from argparse import ArgumentTypeError
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
+from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, positive
 from shop.local.kills import Kills
 from shop.local.ports import first_free, take
 from shop.local.postgres import PostgresError
@@ -26,32 +27,36 @@ CONCURRENCY = 8
 QUIET_WITHIN, LEASES_WITHIN = 120, 120
 
 
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text} is no positive number")
-    return int(text)
-
-
-class Command(BaseCommand):
+class Command(StoreCommand):
     help = (
         "Run the whole store on this machine: PostgreSQL (unless DATABASE_URL is set), a bank and mail "
         "sandbox, web, workers, scheduler and a pretend warehouse. Ctrl-C stops all of it; the next start finds the "
         "data again."
     )
+    exit_codes: ClassVar = {
+        0: "stopped by Ctrl-C; with --exit: all is right",
+        1: "something did not start, or with --exit: something is not right",
+        INTERRUPTED: "with --exit: ended by Ctrl-C before the end",
+    }
+    examples = ("", "--orders 60 --exit", "--orders 60 --with-kills --exit", "--port 9000 --data /tmp/my-store")
     # The settings of this process are not the store's, which gets an environment of its own.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--orders", type=positive, help="let so many shoppers order, then check the money")
+        parser.add_argument(
+            "--orders", type=positive, metavar="N", help="let so many shoppers order, then check the money"
+        )
         parser.add_argument("--exit", action="store_true", help="then stop; status 0 only if all is right")
         parser.add_argument("--with-kills", action="store_true", help="kill -9 workers and web meanwhile")
-        parser.add_argument("--seed", type=int, default=1, help="of the shoppers' choices (%(default)s)")
-        parser.add_argument("--port", type=positive, help=f"of the store ({DEFAULT_PORT}, or the next free one)")
-        parser.add_argument("--data", type=Path, help="folder (var/demo; with --exit a temporary one)")
+        parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the shoppers' choices (%(default)s)")
+        parser.add_argument("--port", type=_port_number, help=f"of the store ({DEFAULT_PORT}, or the next free one)")
+        parser.add_argument(
+            "--data", type=Path, metavar="DIR", help="of everything it keeps (var/demo; with --exit a temporary one)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["with_kills"] and not options["orders"]:
-            raise CommandError("--with-kills needs --orders.")
+            raise CommandError("--with-kills needs --orders.", returncode=UNUSABLE)
         self.console = Console(highlight=False)
         try:
             port = self._port(options["port"])
@@ -72,7 +77,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             if options["exit"]:
-                raise CommandError("Interrupted.", returncode=130) from None
+                raise CommandError("Interrupted.", returncode=INTERRUPTED) from None
         self.console.print("Stopped.")
 
     def _port(self, wanted: int | None) -> int:
@@ -156,6 +161,12 @@ class Command(BaseCommand):
         table.add_row("Seconds of ordering", f"{ordering:.1f}")
         table.add_row("Seconds until quiet", f"{settling:.1f}")
         self.console.print(table)
+
+
+def _port_number(text: str) -> int:
+    if (number := positive(text)) > 65_534:
+        raise ArgumentTypeError(f"{text} is no port: those end at 65534, as the sandbox takes the next one")
+    return number
 
 
 def _catch_signals() -> None:

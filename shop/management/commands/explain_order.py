@@ -1,25 +1,29 @@
 import json
 import re
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q
 from rich.console import Console
 from rich.table import Table
 
+from outbox.management.commanding import StoreCommand
 from outbox.timeline import timeline
 from payments.models import Payment
 from payments.money import display
 from shop.models import Concern, Order
 
 
-class Command(BaseCommand):
+class Command(StoreCommand):
     help = "Tell everything about one order: where it stands, and its whole history from every part of the store."
+
+    exit_codes: ClassVar = {0: "told", 1: "there is no such order"}
+    examples = ("O-000042", "42 --json", "42 --customer")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("order", help="its number (O-000042), its id (42), or the token of its page")
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="print it as one JSON object")
         parser.add_argument("--customer", action="store_true", help="only what the customer's page tells")
 
     def handle(self, *args: Any, **options: Any) -> None:

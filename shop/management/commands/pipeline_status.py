@@ -2,128 +2,120 @@ import datetime as dt
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error
-from rich.console import Console, Group
+from django.core.management.base import CommandError, CommandParser
+from django.db import Error, connection
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
-from outbox.management.batches import positive
-from outbox.pipeline import Depth, Survey, WaitsFor, survey
+from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, positive, seconds
+from outbox.pipeline import Depth, Survey, survey
+from shop.management import pipeline_screen
 
 # Seconds between two looks.
 WATCH_INTERVAL = 1.0
 QUIET_INTERVAL = 0.25
-# Loops beat every five seconds, the scheduler's sweep every minute: what is older is shown as a warning.
-LATE = dt.timedelta(seconds=90)
-
-_COLOURS = {WaitsFor.MACHINE: "yellow", WaitsFor.PERSON: "red"}
 
 
-class Command(BaseCommand):
-    help = "Show how much stands where in the store, for how long, and whom it waits for."
+class Command(StoreCommand):
+    help = (
+        "Show how much stands where in the store, for how long, and whom it waits for. The store is quiet when nothing "
+        "waits for its machines or its partners. --watch shows what moves, and goes on while the database is away."
+    )
+    exit_codes: ClassVar = {
+        0: "shown; with --wait-quiet: it is quiet",
+        1: "with --wait-quiet: it is not quiet in time",
+        INTERRUPTED: "--watch was ended by Ctrl-C",
+    }
+    examples = ("", "--watch --interval 2", "--wait-quiet 120", "--json", "--watch --json | jq .quiet")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print it as JSON")
-        parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
         parser.add_argument(
-            "--wait-quiet",
-            type=positive,
+            "--json", action="store_true", help="print it as JSON; with --watch one object on each line"
+        )
+        manner = parser.add_mutually_exclusive_group()
+        manner.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
+        manner.add_argument(
+            "--wait-quiet", type=positive, metavar="SECONDS", help="wait at most so long until the store is quiet"
+        )
+        parser.add_argument(
+            "--interval",
+            type=seconds,
+            default=WATCH_INTERVAL,
             metavar="SECONDS",
-            help="wait until nothing waits for a machine any more; exit status 1 if that takes longer",
+            help="between two looks of --watch (%(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(highlight=False)
         if options["watch"]:
-            _watch(console)
-            return
+            try:
+                _watch(console, interval=options["interval"], as_json=options["json"])
+            except KeyboardInterrupt:
+                sys.exit(INTERRUPTED)
+        patience = options["wait_quiet"]
         try:
-            seconds = options["wait_quiet"]
-            now = survey() if seconds is None else _quiet_within(seconds)
+            now = survey() if patience is None else _quiet_within(patience)
         except Error as error:
-            raise CommandError(f"The database could not be read: {error}", returncode=2) from error
+            raise CommandError(f"The database could not be read: {error}", returncode=UNUSABLE) from error
         if options["json"]:
             self.stdout.write(json.dumps(_as_json(now), indent=2))
-        elif seconds is None:
-            console.print(_tables(now))
+        elif patience is None:
+            console.print(pipeline_screen.whole(now))
         elif now.quiet:
             console.print("Quiet.")
         else:
-            console.print(f"Not quiet after {seconds} s. Still open:")
-            console.print(_depths(now.unsettled))
-        if seconds is not None and not now.quiet:
+            console.print(f"Not quiet after {patience} s. Still open:")
+            console.print(pipeline_screen.depths(now.unsettled))
+        if patience is not None and not now.quiet:
             sys.exit(1)
 
 
-def _quiet_within(seconds: float) -> Survey:
-    """The first quiet survey, or the last one. A database that is away may come back in time."""
-    deadline = time.monotonic() + seconds
-    with Console(stderr=True).status("…") as status:
-        while True:
-            try:
-                now = survey()
-            except Error as error:
-                if time.monotonic() > deadline:
-                    raise
-                status.update(f"the database does not answer: {error}")
-            else:
-                if now.quiet or time.monotonic() > deadline:
-                    return now
-                status.update(", ".join(f"{each.place} {each.state}: {each.count}" for each in now.unsettled))
-            time.sleep(QUIET_INTERVAL)
-
-
-def _watch(console: Console) -> None:
-    with Live(console=console, auto_refresh=False) as live:
+def _looks(interval: float) -> Iterator[Survey | Error]:
+    """One survey, or what kept us from it, every `interval` seconds."""
+    while True:
         try:
-            while True:
-                try:
-                    live.update(_tables(survey()), refresh=True)
-                except Error as error:
-                    live.update(f"The database does not answer: {error}", refresh=True)
-                time.sleep(WATCH_INTERVAL)
-        except KeyboardInterrupt:
-            return
+            yield survey()
+        except Error as error:
+            connection.close()  # the next look makes a new one
+            yield error
+        time.sleep(interval)
 
 
-def _tables(now: Survey) -> Group:
-    beats = Table(title="loops", title_justify="left", box=None)
-    for column in ("loop", "process", "last beat", "handled", "error"):
-        beats.add_column(column, justify="right" if column in ("last beat", "handled") else "left")
-    for beat in now.beats:
-        style = "red" if beat.age > LATE or beat.error else ""
-        beats.add_row(beat.loop, beat.process, _age(beat.age), str(beat.handled), beat.error, style=style)
-    rates = ", ".join(f"{count} {name}" for name, count in now.rates.items()) or "no events"
-    return Group(_depths(now.depths), "", beats, "", f"in the last minute: {rates}")
+def _quiet_within(patience: float) -> Survey:
+    """The first quiet survey, or the last one. A database that is away may come back in time."""
+    deadline = time.monotonic() + patience
+    with Console(stderr=True).status("…") as status:
+        for now in _looks(QUIET_INTERVAL):
+            over = time.monotonic() > deadline
+            if isinstance(now, Error):
+                if over:
+                    raise now
+                status.update(f"the database does not answer: {now}")
+            elif now.quiet or over:
+                return now
+            else:
+                status.update(", ".join(f"{each.place} {each.state}: {each.count}" for each in now.unsettled))
+    raise AssertionError("looks never end")
 
 
-def _depths(depths: Sequence[Depth]) -> Table:
-    table = Table(box=None)
-    for column in ("place", "state", "count", "oldest", "waits for"):
-        table.add_column(column, justify="right" if column in ("count", "oldest") else "left")
-    for depth in depths:
-        count = f"{depth.count}{'+' if depth.capped else ''}"
-        age = "" if depth.age is None else _age(depth.age)
-        style = _COLOURS.get(depth.waits_for, "") if depth.count else "dim"
-        table.add_row(depth.place, depth.state, count, age, depth.waits_for, style=style)
-    return table
-
-
-def _age(age: dt.timedelta) -> str:
-    """12.3 s, 4:05 min, 3:20 h, 5 days."""
-    seconds = max(age.total_seconds(), 0.0)
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
-    if seconds < 86400:
-        return f"{seconds // 3600:.0f}:{seconds % 3600 // 60:02.0f} h"
-    return f"{seconds // 86400:.0f} days"
+def _watch(console: Console, *, interval: float, as_json: bool) -> None:
+    """Until Ctrl-C. On a terminal one screen that changes; elsewhere a line for each look."""
+    trend = pipeline_screen.Trend()
+    if as_json or not console.is_terminal:
+        for now in _looks(interval):
+            if as_json:
+                line = json.dumps({"error": str(now).strip()} if isinstance(now, Error) else _as_json(now))
+            else:
+                line = pipeline_screen.line(now)
+            print(line, flush=True)
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        for now in _looks(interval):
+            live.update(trend.screen(now, at=dt.datetime.now(tz=dt.UTC)), refresh=True)
 
 
 def _as_json(now: Survey) -> dict[str, Any]:
@@ -137,6 +129,7 @@ def _as_json(now: Survey) -> dict[str, Any]:
     return {
         "quiet": now.quiet,
         "depths": [plain(each) for each in now.depths],
-        "heartbeats": [plain(each) for each in now.beats],
+        "heartbeats": [{**plain(each), "late": each.late} for each in now.beats],
         "events_in_the_last_minute": now.rates,
+        "warnings": now.warnings,
     }

@@ -1,16 +1,21 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from outbox.management.commanding import StoreCommand, positive
 from shop.catalogue.seed import seed
 
 
-class Command(BaseCommand):
-    help = "Fills the store with its catalogue, its ways of shipping and stock. Running it again changes nothing."
+class Command(StoreCommand):
+    help = (
+        "Fill the store with the demo's catalogue, its ways of shipping and stock. Running it again adds only what is "
+        "missing: what was sold or changed meanwhile stays as it is."
+    )
+    examples = ("", "--stock 40")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--stock", type=int, default=500, help="pieces of each product (default: 500)")
+        parser.add_argument(
+            "--stock", type=positive, default=500, metavar="N", help="pieces of each new product (%(default)s)"
+        )
 
     def handle(self, *args: Any, stock: int, **options: Any) -> None:
         seeded = seed(stock=stock)

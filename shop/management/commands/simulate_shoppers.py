@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from outbox.management.batches import positive
+from outbox.management.commanding import INTERRUPTED, StoreCommand, percent, positive
 from shop.simulation.shopper import Habits, Outcome, Shopper, Visit
 
 PAYS = "pm_card_visa"
@@ -30,29 +30,47 @@ MIX = {
 }
 
 
-class Command(BaseCommand):
+class Command(StoreCommand):
     help = (
         "Let shoppers order through the public pages, as browsers would; when the site is away they try again. "
-        "Exit status 0 only if everyone got an answer."
+        "Times in the result are seconds."
     )
+    exit_codes: ClassVar = {
+        0: "everybody got an answer",
+        1: "somebody got none",
+        INTERRUPTED: "ended by Ctrl-C: those inside finished, and the result is of them",
+    }
+    examples = ("--orders 60 --mix", "--orders 10 --declines 20 --json")
     # It is a browser: it needs an address, and none of the store's services.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--orders", type=positive, required=True, help="how many shoppers")
-        parser.add_argument("--concurrency", type=positive, default=8, help="so many at once (%(default)s)")
-        parser.add_argument("--seed", type=int, default=1, help="of all choices (%(default)s)")
+        parser.add_argument("--orders", type=positive, required=True, metavar="N", help="how many shoppers")
+        parser.add_argument(
+            "--concurrency", type=positive, default=8, metavar="N", help="so many at once (%(default)s)"
+        )
+        parser.add_argument(
+            "--seed",
+            type=int,
+            default=1,
+            metavar="N",
+            help="of all choices: the same gives the same shoppers (%(default)s)",
+        )
         parser.add_argument("--base-url", default=settings.STORE_ADDRESS, help="of the store (%(default)s)")
         parser.add_argument("--product", nargs="+", default=[], metavar="SLUG", help="buy only these")
         cards = parser.add_mutually_exclusive_group()
-        cards.add_argument("--declines", type=float, default=0.0, metavar="PERCENT", help="of declined cards")
+        cards.add_argument("--declines", type=percent, default=0.0, metavar="PERCENT", help="of declined cards")
         cards.add_argument(
             "--mix",
             action="store_true",
             help="a mix of cards: declined ones, 3-D Secure; shoppers stay, and some change their mind",
         )
         parser.add_argument(
-            "--patience", type=positive, default=120, help="seconds until a shopper gives a page up (%(default)s)"
+            "--patience",
+            type=positive,
+            default=120,
+            metavar="SECONDS",
+            help="until a shopper gives a page up (%(default)s)",
         )
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -74,6 +92,8 @@ class Command(BaseCommand):
             _show(Console(highlight=False), summary, visits)
         if any(visit.outcome is Outcome.UNANSWERED for visit in visits):
             sys.exit(1)
+        if len(visits) < options["orders"]:
+            sys.exit(INTERRUPTED)
 
 
 def _cards(declined: float) -> dict[str, float]:

@@ -1,14 +1,16 @@
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, percent, seconds
 from shop.simulation.warehouse import Broken, Habits, Unreachable, Warehouse
 from shop.simulation.warehouse_file import FileInUse, WarehouseFile
 
@@ -17,11 +19,17 @@ FILE = "warehouse.jsonl"
 OUTAGE_PAUSE = 1.0
 
 
-class Command(BaseCommand):
+class Command(StoreCommand):
     help = (
         "A pretend warehouse: reads its feed, ships, reports; over HTTP only, as a real one would. What it knows is "
         f"in its own file {FILE}, from which it goes on after any kill. Without --watch it ends when all is answered."
     )
+    exit_codes: ClassVar = {
+        0: "all is answered, or SIGTERM ended it",
+        1: "the store cannot be reached or broke its promises, or another one uses the file",
+        INTERRUPTED: "ended by Ctrl-C; what it knows is in its file",
+    }
+    examples = ("--token TOKEN --watch", "--token TOKEN --short 5 --chaos")
     # It is somebody else's machine: it needs an address and a token, and none of the store's services.
     requires_system_checks = []
 
@@ -31,21 +39,21 @@ class Command(BaseCommand):
         )
         parser.add_argument("--base-url", default=settings.STORE_ADDRESS, help="of the store (%(default)s)")
         parser.add_argument("--token", help="made by `feed_token create warehouse …`; or set WAREHOUSE_TOKEN")
-        parser.add_argument("--seed", type=int, default=1, help="of all choices (%(default)s)")
-        parser.add_argument("--short", type=float, default=0.0, metavar="PERCENT", help="of goods that are not found")
+        parser.add_argument("--seed", type=int, default=1, metavar="N", help="of all choices (%(default)s)")
+        parser.add_argument("--short", type=percent, default=0.0, metavar="PERCENT", help="of goods that are not found")
         parser.add_argument(
-            "--picking", type=float, default=0.0, metavar="SECONDS", help="that an order takes (%(default)s)"
+            "--picking", type=_not_negative, default=0.0, metavar="SECONDS", help="that an order takes (%(default)s)"
         )
         parser.add_argument("--chaos", action="store_true", help="say some things twice, and out of order")
         parser.add_argument("--watch", action="store_true", help="go on until Ctrl-C, over every outage")
         parser.add_argument(
-            "--poll", type=float, default=0.5, metavar="SECONDS", help="between two looks (%(default)s)"
+            "--poll", type=seconds, default=0.5, metavar="SECONDS", help="between two looks (%(default)s)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         token = options["token"] or os.environ.get("WAREHOUSE_TOKEN")
         if not token:
-            raise CommandError("It needs a token: see `manage.py feed_token create --help`.")
+            raise CommandError("It needs a token: see `manage.py feed_token create --help`.", returncode=UNUSABLE)
         try:
             warehouse = Warehouse(
                 file=WarehouseFile(options["data"] / FILE),
@@ -74,7 +82,10 @@ class Command(BaseCommand):
     def _watch(self, warehouse: Warehouse, *, poll: float) -> None:
         stop = threading.Event()
 
+        asked: list[int] = []
+
         def interrupt(signum: int, frame: FrameType | None) -> None:
+            asked.append(signum)
             stop.set()
 
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -86,3 +97,9 @@ class Command(BaseCommand):
             except Unreachable as error:
                 self.stderr.write(str(error))
                 stop.wait(OUTAGE_PAUSE)
+        if signal.SIGINT in asked:
+            sys.exit(INTERRUPTED)
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text in ("0", "0.0") else seconds(text)
