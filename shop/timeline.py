@@ -13,7 +13,7 @@ from shop.process_managers import SHOPPER
 _FOR_CUSTOMERS = {
     "OrderPlaced": "We have your order",
     "InventoryUnavailable": "Sold out before we could hold it for you",
-    "OrderUnderReview": "We are having a look at your order",
+    "OrderUnderReview": "We are checking your order",
     "PaymentActionRequired": "Your bank asks you to confirm the payment",
     "PaymentDeclined": "Your card was declined",
     "OrderPaid": "Your payment has arrived",

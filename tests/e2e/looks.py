@@ -46,7 +46,7 @@ def inspect(page: Page, name: str) -> None:
     page.emulate_media(color_scheme="null", reduced_motion="null")
     if size is not None:
         page.set_viewport_size(size)
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def _problems(page: Page) -> list[str]:

@@ -68,6 +68,9 @@ def test_confirmed_at_the_bank_pays(page: Page, store: LocalStore) -> None:
     inspect(page, "order-confirm")
     confirm_at_bank(page, "Approve")
     sees(page, "Thank you: paid")
+    page.get_by_text("Cancel this order").click()
+    expect(page.get_by_role("button", name=re.compile("^Yes, cancel order"))).to_be_visible()
+    inspect(page, "order-cancel-form")
 
 
 def test_refused_at_the_bank_takes_another_card(page: Page, store: LocalStore) -> None:
