@@ -148,11 +148,7 @@ def _ended(order: Order, payment: Payment, back: MoneyBack) -> Words:
     charged = payment.status == _Pay.SUCCEEDED
     returned = charged and back.sent >= payment.amount
     by_shopper = order.process.get("cancelled_by") == SHOPPER
-    text = (
-        _money_of_ended(order, payment, back)
-        if charged
-        else f"{_NOT_CHARGED} The goods went back on the shelf; you are welcome to order them again."
-    )
+    text = _money_of_ended(order, payment, back) if charged else _without_money(order)
     return Words(
         headline=headline,
         text=text,
@@ -172,6 +168,12 @@ def _end(order: Order) -> str:
     if reason == _REJECTED:
         return "We could not accept this order"
     return "You cancelled this order" if order.process.get("cancelled_by") == SHOPPER else "This order was cancelled"
+
+
+def _without_money(order: Order) -> str:
+    if order.process.get("reason") == _REJECTED:
+        return f"We are sorry. {_NOT_CHARGED} The goods went back on the shelf, and nothing more follows."
+    return f"{_NOT_CHARGED} The goods went back on the shelf; you are welcome to order them again."
 
 
 def _money_of_ended(order: Order, payment: Payment, back: MoneyBack) -> str:
