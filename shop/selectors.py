@@ -120,17 +120,25 @@ def payment_of(order: Order) -> Payment | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyBack:
-    """What has come of an order's refunds: `sent` in minor units; `is_failed` when the bank has refused one."""
+    """What has come of an order's refunds, in minor units: the bank has taken what is `sent`, and not yet what is
+    `on_its_way`. `is_failed`: the last one did not arrive, and nothing has been tried since."""
 
-    sent: int
-    is_failed: bool
+    sent: int = 0
+    on_its_way: int = 0
+    is_failed: bool = False
+
+
+# A refund that waits for a second person is promised to nobody.
+_ON_ITS_WAY = Refund.COUNTED - {Refund.Status.SUCCEEDED, Refund.Status.AWAITING_APPROVAL}
 
 
 def money_back(order: Order) -> MoneyBack:
-    refunds = list(Refund.objects.filter(payment__order_id=order.pk).values_list("status", "amount"))
+    rows = Refund.objects.filter(payment__order_id=order.pk).exclude(status=Refund.Status.CANCELED).order_by("pk")
+    refunds = list(rows.values_list("status", "amount"))
     return MoneyBack(
         sent=sum(amount for status, amount in refunds if status == Refund.Status.SUCCEEDED),
-        is_failed=any(status == Refund.Status.FAILED for status, _ in refunds),
+        on_its_way=sum(amount for status, amount in refunds if status in _ON_ITS_WAY),
+        is_failed=bool(refunds) and refunds[-1][0] == Refund.Status.FAILED,
     )
 
 

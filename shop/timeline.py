@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from outbox.models import Decision, Event, OutboxRecord
 from outbox.timeline import Entry, source
+from payments.money import display
 from shop.models import Concern, Screening, Shipment
 from shop.process_managers import SHOPPER
 
@@ -12,7 +13,7 @@ from shop.process_managers import SHOPPER
 _FOR_CUSTOMERS = {
     "OrderPlaced": "We have your order",
     "InventoryUnavailable": "Sold out before we could hold it for you",
-    "OrderUnderReview": "We are having a look at your order",
+    "OrderUnderReview": "We are checking your order",
     "PaymentActionRequired": "Your bank asks you to confirm the payment",
     "PaymentDeclined": "Your card was declined",
     "OrderPaid": "Your payment has arrived",
@@ -21,7 +22,8 @@ _FOR_CUSTOMERS = {
     "OrderPaymentFailed": "The payment did not succeed, and nothing was charged",
     "OrderCancelled": "Your order was cancelled",
     "OrderFulfillmentFailed": "We could not deliver your order",
-    "RefundProcessed": "We have sent your money back",
+    "RefundProcessed": "We have sent {amount} back to your card",
+    "RefundFailed": "The bank could not put {amount} on your card",
 }
 
 
@@ -46,11 +48,18 @@ def _entry(event: Event | OutboxRecord, *, source: str, place: str) -> Entry:
     return Entry(
         at=event.created_at,
         source=source,
-        what=_FOR_CUSTOMERS.get(event.type, event.type),
+        what=_what(event),
         who=event.headers.get("actor", ""),
         detail=f"{event.type} {place}: {values}",
         public=event.type in _FOR_CUSTOMERS,
     )
+
+
+def _what(event: Event | OutboxRecord) -> str:
+    said = _FOR_CUSTOMERS.get(event.type, event.type)
+    if "{amount}" not in said:
+        return said
+    return said.format(amount=display(amount=event.payload["amount"], currency=event.payload["currency"]))
 
 
 @source

@@ -189,7 +189,7 @@ class LocalStore:
         if made.returncode:
             raise StoreError(f"The warehouse got no token: {made.stderr}")
         options = ["--data", str(self.warehouse_file.parent), "--base-url", self.address]
-        options += ["--watch", "--picking", str(self._picking), "--short", "5", "--chaos"]
+        options += ["--watch", "--picking", str(self._picking), "--short", str(self._short), "--chaos"]
         program = self._program("warehouse", "manage.py", "simulate_warehouse", *options)
         environment = {**program.environment, "WAREHOUSE_TOKEN": made.stdout.strip()}
         self._supervisor.start(replace(program, environment=environment))

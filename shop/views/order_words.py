@@ -5,7 +5,7 @@ move, and whoever might pay twice is told not to.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from payments.models import Payment
@@ -23,6 +23,7 @@ class Tone(enum.StrEnum):
     GOOD = "good"
     ASK = "ask"  # the shopper has to do something
     CALM = "calm"  # somebody else has to, and it may take a while
+    DONE = "done"  # it is over as it should be: nobody owes anything
     BAD = "bad"
 
 
@@ -31,6 +32,7 @@ class Poll(enum.StrEnum):
 
     SOON = "soon"
     LATER = "later"
+    RARELY = "rarely"  # it is over, but money may still go back, or come back from a closed card
     NEVER = "never"
 
 
@@ -61,7 +63,7 @@ _NOT_CHARGED = "Nothing was charged."
 _Order, _Pay = Order.Status, Payment.Status
 # Payments that have certainly taken no money, and never will by themselves.
 _WITHOUT_MONEY = frozenset({_Pay.CANCELED, _Pay.FAILED})
-_NO_MONEY_BACK = MoneyBack(sent=0, is_failed=False)
+_NO_MONEY_BACK = MoneyBack()
 
 
 def may_cancel(order: Order) -> bool:
@@ -73,12 +75,13 @@ def describe(*, order: Order, payment: Payment | None, back: MoneyBack = _NO_MON
     """The words for this order; `payment` is None for one that was sold out."""
     if payment is None:
         return _sold_out()
-    if order.status == _Order.SHIPPED:
-        return _shipped()
     if order.status in _ENDED:
         return _ended(order, payment, back)
+    if order.status == _Order.SHIPPED:
+        return _with_refunds(_shipped(), payment, back)
     if payment.status == _Pay.SUCCEEDED:
-        return _cancelling_paid(order) if _is_being_cancelled(order) else _paid(_Order(order.status))
+        words = _cancelling_paid(order) if _is_being_cancelled(order) else _paid(_Order(order.status))
+        return _with_refunds(words, payment, back)
     return _unpaid(order, payment)
 
 
@@ -99,9 +102,37 @@ def _shipped() -> Words:
         headline="On its way to you",
         text="Your parcel has left our warehouse.",
         tone=Tone.GOOD,
-        poll=Poll.NEVER,
+        poll=Poll.RARELY,
         reached=_SENT,
     )
+
+
+# --- money back -----------------------------------------------------------------------------------
+
+
+def _with_refunds(words: Words, payment: Payment, back: MoneyBack) -> Words:
+    """An order that goes on, of which a part was paid back."""
+    said = _refunds(payment, back)
+    poll = Poll.LATER if back.on_its_way and words.poll is Poll.RARELY else words.poll
+    return replace(words, text=f"{words.text} {said}", poll=poll) if said else words
+
+
+def _refunds(payment: Payment, back: MoneyBack) -> str:
+    """What has come of the refunds; nothing where there are none. Money is sent when the bank has taken it."""
+    said = []
+    if back.sent:
+        sent = display(amount=back.sent, currency=payment.currency)
+        said.append(f"We have sent {sent} back to your card; your bank may take some days to show it.")
+    if back.on_its_way:
+        more = display(amount=back.on_its_way, currency=payment.currency) + (" more" if back.sent else "")
+        said.append(f"{more} goes back to your card; this page says when the bank has taken it.")
+    elif back.is_failed and back.sent < payment.amount:
+        money = "more" if back.sent else "the money"
+        said.append(
+            f"The bank could not put {money} on your card: a person of ours has been told, and sees to it that "
+            "you get it."
+        )
+    return " ".join(said)
 
 
 # --- ended ----------------------------------------------------------------------------------------
@@ -116,16 +147,13 @@ def _ended(order: Order, payment: Payment, back: MoneyBack) -> Words:
         return _confirming(headline)
     charged = payment.status == _Pay.SUCCEEDED
     returned = charged and back.sent >= payment.amount
-    text = (
-        _money_back(order, payment, back)
-        if charged
-        else f"{_NOT_CHARGED} The goods went back on the shelf; you are welcome to order them again."
-    )
+    by_shopper = order.process.get("cancelled_by") == SHOPPER
+    text = _money_of_ended(order, payment, back) if charged else _without_money(order)
     return Words(
         headline=headline,
         text=text,
-        tone=Tone.CALM if returned or order.process.get("cancelled_by") == SHOPPER else Tone.BAD,
-        poll=Poll.LATER if charged and not returned else Poll.NEVER,
+        tone=Tone.DONE if returned or (by_shopper and not charged) else Tone.CALM if by_shopper else Tone.BAD,
+        poll=Poll.RARELY if returned else Poll.LATER if charged else Poll.NEVER,
         reached=_PAID if charged else _PAYMENT,
         stopped=True,
     )
@@ -142,17 +170,19 @@ def _end(order: Order) -> str:
     return "You cancelled this order" if order.process.get("cancelled_by") == SHOPPER else "This order was cancelled"
 
 
-def _money_back(order: Order, payment: Payment, back: MoneyBack) -> str:
+def _without_money(order: Order) -> str:
+    if order.process.get("reason") == _REJECTED:
+        return f"We are sorry. {_NOT_CHARGED} The goods went back on the shelf, and nothing more follows."
+    return f"{_NOT_CHARGED} The goods went back on the shelf; you are welcome to order them again."
+
+
+def _money_of_ended(order: Order, payment: Payment, back: MoneyBack) -> str:
     if order.process.get("reason") == _DISPUTE_LOST:
         return "Your bank has decided for you: the money comes back through it."
     if order.process.get("disputed"):
         return "Your bank is looking into this payment, as you asked it to: it decides about the money."
-    amount = display(amount=back.sent, currency=payment.currency)
-    if back.sent >= payment.amount:
-        return f"We have sent {amount} back to your card; your bank may take some days to show it."
-    if back.is_failed:
-        return "Your bank did not take the money back that we sent: a person of ours has been told and looks after it."
-    return "The money goes back to your card; your bank may take some days to show it."
+    # Where nothing was asked of the bank, a person was asked instead.
+    return _refunds(payment, back) or "You have paid for it: a person of ours looks after your money."
 
 
 # --- paid -----------------------------------------------------------------------------------------

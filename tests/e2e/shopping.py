@@ -1,7 +1,8 @@
-"""What shoppers do at the pages."""
+"""What shoppers do at the pages and read in their mail, and what the store knows of it."""
 
 import itertools
 import re
+import time
 
 from playwright.sync_api import Page, expect
 
@@ -64,3 +65,38 @@ def sees(page: Page, headline: str) -> None:
 def cancel(page: Page) -> None:
     page.get_by_text("Cancel this order").click()
     page.get_by_role("button", name=re.compile("^Yes, cancel order")).click()
+
+
+def of_order(store: LocalStore, page: Page, columns: str) -> tuple[object, ...]:
+    """Columns of the order `o` at whose page we are, and of its payment `p`."""
+    token = page.url.rstrip("/").rpartition("/")[2]
+    (found,) = store.query(
+        f"SELECT {columns} FROM shop_order o LEFT JOIN payments_payment p ON p.order_id = o.id "  # noqa: S608
+        f"WHERE o.token = '{token}'"
+    )
+    return found
+
+
+def happened(page: Page) -> list[str]:
+    """What the order's page tells of its past."""
+    return page.locator(".timeline__what").all_inner_texts()
+
+
+def decide(store: LocalStore, call: str, *, module: str) -> None:
+    """Somebody at the store calls a function of `module` for the order."""
+    assert store.manage("shell", "-v", "0", "-c", f"import {module} as m; m.{call}") == 0
+
+
+def reads_mail(page: Page, store: LocalStore, *, subject: str, says: str) -> None:
+    """The shopper at the order's page gets a mail."""
+    (recipient,) = of_order(store, page, "o.email")
+    mailbox = page.context.new_page()
+    found = mailbox.get_by_role("link", name=subject)
+    deadline = time.monotonic() + SETTLES / 1000
+    while not found.count():
+        assert time.monotonic() < deadline, f"no mail: {subject}"
+        mailbox.goto(f"{store.sandbox_address}/mailbox/?to={recipient}")
+    found.first.click()
+    mailbox.get_by_role("link", name="Plain text").click()
+    expect(mailbox.get_by_text(says).first).to_be_visible()
+    mailbox.close()

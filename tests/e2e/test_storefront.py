@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from shop.local.store import OPERATOR, LocalStore
+from tests.e2e.looks import inspect
 from tests.e2e.shopping import SETTLES, choose_card, fill, pay, put, ready_to_pay, sees
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("problems")]
@@ -84,10 +85,12 @@ def test_the_last_piece_goes_to_one_and_the_other_is_told_at_once(browser: Brows
     expect(slower.get_by_role("alert")).to_have_text("Ship's clock has just been sold out.")
     expect(slower.get_by_text("Sold out: please remove it.")).to_be_visible()
     expect(slower.get_by_role("link", name="To the checkout")).to_have_count(0)
+    inspect(slower, "cart-sold-out")
     ((token,),) = store.query("SELECT token FROM shop_order WHERE jsonb_exists(process, 'unavailable')")
     slower.goto(f"{store.address}/orders/{token}/")
     sees(slower, "Sold out")
     expect(slower.get_by_text("Not enough left")).to_be_visible()
+    inspect(slower, "order-sold-out")
     for context in contexts:
         context.close()
 

@@ -284,19 +284,51 @@ def test_the_timeline_shows_what_is_meant_for_customers_and_no_more(address: str
 @pytest.mark.parametrize(
     ("status", "says"),
     [
-        ("pending", "The money goes back to your card"),
+        ("awaiting_approval", "a person of ours looks after your money"),
+        ("pending", "€24.90 goes back to your card; this page says when the bank has taken it"),
         ("succeeded", "We have sent €24.90 back to your card"),
-        ("failed", "a person of ours has been told"),
+        ("failed", "could not put the money on your card: a person of ours has been told"),
     ],
 )
 def test_what_has_come_of_the_refund_is_said(address: str, status: str, says: str) -> None:
     payment_becomes("succeeded", intent_id="pi_1", settled_at="2026-01-01T00:00Z")
     Order.objects.update(status="cancelled")
     before = get(address)["ETag"]
-    settled = None if status == "pending" else "2026-01-01T00:00Z"
+    settled = "2026-01-01T00:00Z" if status in ("succeeded", "failed") else None
     Refund.objects.create(
         payment=Payment.objects.get(), amount=2490, currency="EUR", request_token="t", status=status, settled_at=settled
     )
     page = get(address)
     assert says in page.content.decode()
-    assert (page["ETag"] != before) == (status != "pending")
+    assert ("We have sent" in page.content.decode()) == (status == "succeeded")
+    assert (page["ETag"] != before) == (status != "awaiting_approval")
+
+
+def test_a_part_is_sent_and_the_rest_tried_again(address: str) -> None:
+    payment_becomes("succeeded", intent_id="pi_1", settled_at="2026-01-01T00:00Z")
+    Order.objects.update(status="cancelled")
+    payment = Payment.objects.get()
+
+    def refund(status: str, amount: int) -> str:
+        settled = None if status == "unprocessed" else "2026-01-01T00:00Z"
+        name = f"{status}:{amount}:{payment.refunds.count()}"
+        payment.refunds.create(amount=amount, currency="EUR", request_token=name, status=status, settled_at=settled)
+        return get(address).content.decode()
+
+    assert "We have sent €5.00 back" in refund("succeeded", 500)
+    assert "The bank could not put more on your card" in refund("failed", 1990)
+    again = refund("unprocessed", 1990)
+    assert "€19.90 more goes back to your card" in again
+    assert "could not put" not in again
+    whole = refund("succeeded", 1990)
+    assert "We have sent €24.90 back" in whole
+    assert 'data-poll="rarely"' in whole
+
+
+def test_a_parcel_that_has_left_is_still_looked_at_now_and_then_but_not_reloaded(address: str) -> None:
+    payment_becomes("succeeded", intent_id="pi_1", settled_at="2026-01-01T00:00Z")
+    Order.objects.update(status="accepted")
+    Order.objects.update(status="shipped")
+    page = get(address).content.decode()
+    assert 'data-poll="rarely"' in page
+    assert 'http-equiv="refresh"' not in page

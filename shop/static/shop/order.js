@@ -3,7 +3,7 @@
 
 // Milliseconds. Soon after an order things move within a second or two; a page that lies open asks ever less.
 const FIRST = 1000;
-const LONGEST = { soon: 10000, later: 60000 };
+const LONGEST = { soon: 10000, later: 60000, rarely: 300000 };
 const GROWTH = 1.25;
 
 const page = document.querySelector("[data-order]");
