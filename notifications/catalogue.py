@@ -10,6 +10,7 @@ from notifications.emails import Facts
 from outbox.events import DomainEvent
 from payments.events import PaymentActionRequired, PaymentDeclined, RefundProcessed
 from payments.money import display
+from shop.acting import state_of
 from shop.events import (
     InventoryUnavailable,
     OrderAccepted,
@@ -36,6 +37,11 @@ class Mail:
     details: Callable[[Any, Order], Facts] = _nothing_more
 
 
+def _money(order: Order, *, refund: bool) -> Facts:
+    """What becomes of it: sent back by us, or `at_bank`: charged, while the customer's bank fetches it by itself."""
+    return {"refund": refund, "at_bank": state_of(order).paid and not refund}
+
+
 def _hold(event: PaymentActionRequired | PaymentDeclined, order: Order) -> Facts:
     return {"hold_minutes": settings.HOLD_MINUTES}
 
@@ -43,20 +49,20 @@ def _hold(event: PaymentActionRequired | PaymentDeclined, order: Order) -> Facts
 def _sold_out(event: InventoryUnavailable, order: Order) -> Facts:
     short = {line.product_id for line in event.lines}
     names = [line.name for line in order.lines.all() if line.product_id in short]
-    return {"why": "sold_out", "missing": names, "refund": False}
+    return {"why": "sold_out", "missing": names, **_money(order, refund=False)}
 
 
 def _cancelled(event: OrderCancelled, order: Order) -> Facts:
     why = "asked" if event.cancelled_by == "shopper" else "store"
-    return {"why": why, "missing": [], "refund": event.refund_issued}
+    return {"why": why, "missing": [], **_money(order, refund=event.refund_issued)}
 
 
 def _unpaid(event: OrderPaymentFailed, order: Order) -> Facts:
-    return {"why": "unpaid", "missing": [], "refund": False}
+    return {"why": "unpaid", "missing": [], **_money(order, refund=False)}
 
 
 def _undeliverable(event: OrderFulfillmentFailed, order: Order) -> Facts:
-    return {"why": "undeliverable", "missing": [], "refund": True}
+    return {"why": "undeliverable", "missing": [], **_money(order, refund=not state_of(order).disputed)}
 
 
 def _shipped(event: OrderShipped, order: Order) -> Facts:

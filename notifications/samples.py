@@ -24,7 +24,7 @@ _EXTRA: dict[str, Facts] = {
     "order_confirmed": {},
     "payment_action_required": {"hold_minutes": 60},
     "payment_declined": {"hold_minutes": 60},
-    "order_cancelled": {"why": "sold_out", "missing": ["Wool blanket"], "refund": False},
+    "order_cancelled": {"why": "sold_out", "missing": ["Wool blanket"], "refund": False, "at_bank": False},
     "order_shipped": {"carrier": "DHL", "tracking": "00340434161094042557"},
     "order_refunded": {"amount": "€28.00", "partial": True},
 }

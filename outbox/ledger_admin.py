@@ -53,6 +53,7 @@ class ReadOnly:
 
 
 class ReadOnlyInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]  # not generic at runtime
+    template = "admin/ledger_inline.html"
     extra = 0
 
 
@@ -190,11 +191,17 @@ def _item(request: HttpRequest, subject: Subject[Any], row: Any, *, all_of_them:
     offers = (_offer(request, subject, operation, row) for operation in subject.operations)
     return Item(
         row=row,
-        title=f"{subject.model._meta.verbose_name} {row}",
+        title=_title(subject, row),
         state=subject.state(row),
         url=reverse(f"admin:{subject.url_name}_change", args=[row.pk]),
         offers=tuple(each for each in offers if each is not None and (all_of_them or not each.refusal)),
     )
+
+
+def _title(subject: Subject[Any], row: Any) -> str:
+    """The row's own name, led by its kind where that does not say it."""
+    name, kind = str(row), str(subject.model._meta.verbose_name)
+    return name if name.startswith(kind) else f"{kind} {name}"
 
 
 def _offer(request: HttpRequest, subject: Subject[Any], operation: Operation[Any], row: Any) -> Offer | None:

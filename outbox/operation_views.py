@@ -9,7 +9,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from outbox import context, decisions
@@ -29,7 +28,6 @@ from outbox.operating import (
 )
 
 
-@never_cache
 @require_http_methods(["GET", "POST"])
 def operate(request: HttpRequest, label: str, pk: str, name: str) -> HttpResponse:
     """Ask for confirmation; on POST carry it out once. 403 without the operation's permission, 409 with the reason
@@ -124,6 +122,7 @@ def _page(
             "form": form or operation.form(row),
             "token": uuid.uuid4(),
             "seen": look(subject, row),
+            "decided": decisions.about(row, story=subject.story(row))[:3],
             "overtaken": overtaken,
             "refused": refused,
             "back": _back(request, subject, pk),

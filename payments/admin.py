@@ -57,6 +57,27 @@ class PaymentAdmin(LedgerAdmin):
     found_by = (_reference, "order_id", "intent_id", "public_id")
     search_help_text = "An order's number or id, the bank's intent, or our id."
     inlines = [RefundInline, DisputeInline, AttemptInline]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    *("reference", "order_id", "charge", "status", "failure_code", "blocked_reason"),
+                    *("created_at", "settled_at"),
+                ]
+            },
+        ),
+        ("At the bank", {"fields": ["intent_id", "latest_charge", "payment_method", "card_no", "action_url"]}),
+        (
+            "On its way",
+            {
+                "fields": [
+                    *("public_id", "due_at", "claimed_by", "attempts", "nudges", "generation"),
+                    *("return_url", "headers"),
+                ]
+            },
+        ),
+    ]
 
     @admin.display(description="amount")
     def charge(self, payment: Payment) -> str:

@@ -122,6 +122,21 @@ def mails(provider: SandboxProcess, message: Message) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.parametrize(
+    ("paid", "refund_issued", "says"),
+    [
+        (False, False, "You have not been charged."),
+        (True, True, "Your payment goes back to you"),
+        (True, False, "Your bank has the payment in dispute"),
+    ],
+)
+def test_a_cancellation_says_truly_what_becomes_of_the_money(paid: bool, refund_issued: bool, says: str) -> None:
+    order = place()
+    Order.objects.filter(pk=order.pk).update(process={"paid": paid, "disputed": paid and not refund_issued})
+    report(OrderCancelled(order_id=order.pk, cancelled_by="system", reason="x", refund_issued=refund_issued))
+    assert says in Message.objects.get(template="order_cancelled").text
+
+
 def test_an_accepted_order_gets_one_mail(provider: SandboxProcess) -> None:
     message = confirmation()
     order = Order.objects.get(pk=message.order_id)
