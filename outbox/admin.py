@@ -13,6 +13,7 @@ from outbox.events import declared
 from outbox.ledger_admin import LedgerAdmin
 from outbox.ledger_filters import among_newest, one_of
 from outbox.models import (
+    AuditRun,
     Decision,
     Event,
     FeedToken,
@@ -121,6 +122,11 @@ class DecisionAdmin(LedgerAdmin):
     @admin.display(description="order")
     def order(self, decision: Decision) -> str:
         return decision.aggregateid
+
+
+@admin.register(AuditRun)
+class AuditRunAdmin(LedgerAdmin):
+    list_display = ["finished_at", "checks", "differences", "unreadable", "seconds", "detail"]
 
 
 @admin.register(Heartbeat)

@@ -6,6 +6,7 @@ of theirs must not hide itself.
 """
 
 import datetime as dt
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -14,6 +15,10 @@ from dataclasses import dataclass
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.utils.module_loading import autodiscover_modules
+
+from outbox.models import AuditRun
+
+logger = logging.getLogger(__name__)
 
 # For one comparison; the largest, of every event of a million orders, takes about a minute.
 STATEMENT_TIMEOUT = dt.timedelta(minutes=15)
@@ -143,6 +148,28 @@ def audit(selected: Iterable[Check], *, starting: Callable[[str], None] = lambda
         reasons = [unreadable[name] for name in each.sources if name in unreadable]
         results.append(Result(check=each, unreadable=reasons[0]) if reasons else _made(each))
     return results
+
+
+def record_run(results: Sequence[Result], *, keep: int = 1000) -> AuditRun:
+    """Write the verdict down for metrics and admin, and delete all but the newest `keep`."""
+    found = [(result.check, difference) for result in results for difference in result.differences]
+    unreadable = sorted({result.unreadable for result in results if result.unreadable})
+    lines = [f"{check.invariant} {each.what} {each.order}: {each.expected}, not {each.found}" for check, each in found]
+    run = AuditRun.objects.create(
+        checks=len(results),
+        differences=len(found),
+        unreadable=len(unreadable),
+        seconds=sum(result.seconds for result in results),
+        detail="\n".join([*unreadable, *lines[:20]]),
+    )
+    AuditRun.objects.filter(pk__lte=run.pk - keep).delete()
+    if found:
+        logger.error("action=books_differ differences=%s first=%r", len(found), lines[0])
+    return run
+
+
+def last_run() -> AuditRun | None:
+    return AuditRun.objects.order_by("-pk").first()
 
 
 def _made(each: Check) -> Result:

@@ -62,6 +62,11 @@ class Context:
 _current: ContextVar[Context | None] = ContextVar("outbox_context", default=None)
 
 
+def bound_now() -> Context | None:
+    """The context that somebody bound to what runs now."""
+    return _current.get()
+
+
 def current() -> Context:
     """The context of what runs now; a new story where nobody bound one."""
     return _current.get() or Context.new()

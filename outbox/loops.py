@@ -15,6 +15,7 @@ from django.db import close_old_connections, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from outbox import metrics
 from outbox.doorbell import Doorbell
 from outbox.models import Heartbeat
 from outbox.registry import LoopSpec, Work
@@ -77,12 +78,14 @@ class Loop:
             close_old_connections()
             moved = self._ready().run_once()
             self._handled += moved
+            metrics.ITEMS.labels(self.name).inc(moved)
             self._pause = 0.0
             self._error = ""
             self._beat()
         except Exception as error:
             self._pause = min(LONGEST_PAUSE, max(0.1, self._pause * 2))
             self._error = f"{type(error).__name__}: {error}"
+            metrics.FAILURES.labels(self.name).inc()
             logger.exception("action=loop_failed loop=%s pause=%.1f", self.name, self._pause)
             connection.close()
             self._beat_trouble()

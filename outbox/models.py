@@ -193,6 +193,20 @@ class Decision(models.Model):
         return f"{self.kind} {self.subject} {self.subject_id} by {self.actor}"
 
 
+class AuditRun(models.Model):
+    """What a scheduled check of the books has found (`outbox.audit`)."""
+
+    finished_at = models.DateTimeField(db_default=Now())
+    checks = models.PositiveIntegerField()
+    differences = models.PositiveIntegerField()
+    unreadable = models.PositiveIntegerField(help_text="Sources that did not answer: nothing is known of them.")
+    seconds = models.FloatField()
+    detail = models.TextField(blank=True, help_text="The first differences; `check_money` shows all.")
+
+    def __str__(self) -> str:
+        return f"{self.differences} differences at {self.finished_at}"
+
+
 class Heartbeat(models.Model):
     """One row for each loop of each process: who is alive, and since when."""
 

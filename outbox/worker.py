@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from django.db import connection
 
+from outbox import metrics
 from outbox.database import is_transient
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Engine(Generic[CallT, AnswerT]):
     def __init__(self, caller: Caller[CallT, AnswerT], *, in_flight: int, name: str) -> None:
         self._caller = caller
         self._in_flight = in_flight
+        self._name = name
         self._pool = ThreadPoolExecutor(max_workers=in_flight, thread_name_prefix=name)
         self._finished: queue.SimpleQueue[tuple[CallT, AnswerT]] = queue.SimpleQueue()
         self._running = 0
@@ -109,11 +111,14 @@ class Engine(Generic[CallT, AnswerT]):
             self._pool.submit(self._perform, call)
 
     def _perform(self, call: CallT) -> None:
+        begun = time.monotonic()
         try:
             answer = self._caller.perform(call)
         except Exception as error:
             logger.exception("action=call_failed call=%r", call)
             answer = self._caller.failed(call, error)
+        metrics.CALL_SECONDS.labels(self._name).observe(time.monotonic() - begun)
+        metrics.CALLS.labels(self._name, str(getattr(answer, "outcome", "answered"))).inc()
         self._finished.put((call, answer))
         self._on_finished()
 

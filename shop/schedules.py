@@ -13,6 +13,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.utils.module_loading import import_string
 
+from outbox.audit import audit, checks, record_run
 from outbox.purging import purge_once
 from outbox.sweep import sweep
 
@@ -28,6 +29,7 @@ TASKS = (
     Task(name="sweep", function="shop.schedules.run_sweep", cron="* * * * *"),
     Task(name="purge", function="shop.schedules.run_purge", cron="17 3 * * *"),
     Task(name="bank-events", function="payments.bank_events.catch_up", cron="*/5 * * * *"),
+    Task(name="books", function="shop.schedules.check_books", cron="7 * * * *"),
     Task(name="sessions", function="shop.schedules.clear_sessions", cron="43 3 * * *"),
     Task(name="tries", function="shop.limits.forget", cron="29 * * * *"),
 )
@@ -58,6 +60,12 @@ def run_purge() -> int:
 
 def purge_log() -> int:
     return purge_once(retention=dt.timedelta(days=settings.OUTBOX_RETENTION_DAYS))
+
+
+def check_books() -> int:
+    """What must hold at any moment, checked from outside; the number of differences. The verdict is a row, for metrics
+    and admin."""
+    return record_run(audit(checks(always_only=True))).differences
 
 
 def clear_sessions() -> None:

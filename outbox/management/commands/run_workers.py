@@ -6,10 +6,11 @@ from types import FrameType
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
+from prometheus_client import start_http_server
 
-from outbox import registry
+from outbox import metrics, registry
 from outbox.loops import Loop
-from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand
+from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, positive
 
 
 class Command(StoreCommand):
@@ -29,6 +30,9 @@ class Command(StoreCommand):
         parser.add_argument(
             "workers", nargs="*", help=f"which to run (all): {', '.join(registry.groups())}, or single loops"
         )
+        parser.add_argument(
+            "--metrics-port", type=positive, metavar="PORT", help="serve this process's metrics on 127.0.0.1:PORT"
+        )
         parser.add_argument("--list", action="store_true", help="print the loops and their groups, and leave")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,6 +44,8 @@ class Command(StoreCommand):
             for spec in specs:
                 self.stdout.write(f"{spec.group}: {spec.name}")
             return
+        if port := options["metrics_port"]:
+            _serve_metrics(port)
         loops = [Loop(spec) for spec in specs]
         stopping = threading.Event()
         asked: list[int] = []
@@ -73,3 +79,10 @@ class Command(StoreCommand):
         self.stdout.write(f"Stopped; {handled} items were handled.")
         if signal.SIGINT in asked:
             sys.exit(INTERRUPTED)
+
+
+def _serve_metrics(port: int) -> None:
+    try:
+        start_http_server(port, addr="127.0.0.1", registry=metrics.PROCESS)
+    except OSError as error:
+        raise CommandError(f"Metrics cannot be served on port {port}: {error}.", returncode=UNUSABLE) from error
