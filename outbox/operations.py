@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from outbox import feed_tokens, parking, subscriptions
+from outbox import feed_tokens, parking, registry, subscriptions
 from outbox.models import FeedToken, ParkedEvent, Subscription
 from outbox.operating import Fact, Operation, ReasonForm, Subject, locking, register
 
@@ -123,10 +123,26 @@ class Replay(Operation[Subscription]):
         return f"{row.name} reads again from {position}."
 
 
+class SkipToEnd(Operation[Subscription]):
+    """For a feed that nobody reads any more: its cursor goes to the end of the log, so that what is old can be deleted.
+    A new reader begins there."""
+
+    name, label, permission = "skip-to-end", "Skip to the end", "outbox.operate_subscription"
+
+    def refusal(self, row: Subscription, *, actor: str) -> str:
+        if row.name in {each.name for each in registry.subscribers()}:
+            return "It is a handler of the store: pause, repair and replay it instead."
+        return "Somebody has a token for it." if row.name in feed_tokens.attached_feeds() else ""
+
+    def perform(self, row: Subscription, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        subscriptions.skip_to_end(name=row.name, actor=actor, reason=values["reason"])
+        return f"{row.name} stands at the end of the log."
+
+
 register(
     Subject(
         model=Subscription,
-        operations=[Pause(), Resume(), Replay()],
+        operations=[Pause(), Resume(), Replay(), SkipToEnd()],
         lock=locking(Subscription),
         # Its position moves all the time and is no reason to ask the person again.
         state=lambda row: "paused" if row.paused else "running",

@@ -89,6 +89,23 @@ def replay(*, name: str, position: int, actor: str, reason: str) -> None:
         )
 
 
+def skip_to_end(*, name: str, actor: str, reason: str) -> None:
+    """Move the cursor to the log's end: what lies between is never read, and holds the purge no longer. For a feed
+    that nobody reads."""
+    with transaction.atomic():
+        row = lock(name)
+        head = LogHead.objects.select_for_update().get()
+        Subscription.objects.filter(pk=name).update(position=head.position)
+        decisions.record(
+            kind="skip-to-end",
+            about=row,
+            actor=actor,
+            reason=reason,
+            before=f"at {row.position}",
+            after=f"at {head.position}",
+        )
+
+
 def slowest_position() -> int | None:
     """The lowest cursor of all subscriptions; None when there are none. What lies above is undelivered."""
     lowest: int | None = Subscription.objects.aggregate(lowest=Min(F("position")))["lowest"]

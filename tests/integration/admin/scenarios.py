@@ -149,6 +149,11 @@ def _reader(*, paused: bool = False) -> Subscription:
     return Subscription.objects.get(pk="messages")
 
 
+def _unread_feed() -> Subscription:
+    _order()
+    return Subscription.objects.get(pk="warehouse")
+
+
 def _feed_token() -> FeedToken:
     with transaction.atomic():
         token = feed_tokens.create(feed="warehouse", name=uuid.uuid4().hex)
@@ -194,5 +199,6 @@ SCENARIOS: dict[tuple[str, str], Scenario] = {
     ("outbox.subscription", "pause"): Scenario(prepare=_reader, group=ADMINISTRATOR),
     ("outbox.subscription", "resume"): Scenario(prepare=lambda: _reader(paused=True), group=ADMINISTRATOR),
     ("outbox.subscription", "replay"): Scenario(prepare=_reader, group=ADMINISTRATOR, values={"position": "1"}),
+    ("outbox.subscription", "skip-to-end"): Scenario(prepare=_unread_feed, group=ADMINISTRATOR),
     ("outbox.feedtoken", "revoke"): Scenario(prepare=_feed_token, group=ADMINISTRATOR),
 }
