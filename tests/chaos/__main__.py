@@ -1,0 +1,159 @@
+"""Shoppers, operators and the warehouse over HTTP while everything is killed at random and every fault is on; then
+everything must become quiet, and the books must be right. Exit status 0 only then."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from shop.local.ports import first_free, take
+from shop.local.store import APPROVER, OPERATOR, PAYMENT_OPERATOR, LocalStore
+from tests.chaos.plan import plan
+from tests.chaos.world import Violation, Witness, World
+
+PROJECT = Path(__file__).parents[2]
+PORT = 24_000
+# Shorter than in life, so that what a dead worker had claimed is taken up again within the run. Seconds.
+DEADLINES = {
+    "PAYMENT_CONNECT_TIMEOUT": "1",
+    "PAYMENT_READ_TIMEOUT": "2",
+    "PAYMENT_CALL_DEADLINE": "3",
+    "PAYMENT_LEASE_SECONDS": "15",
+    "PAYMENT_SETTLE_SECONDS": "4",
+    "MAIL_TIMEOUT": "3",
+    "MAIL_LEASE_SECONDS": "10",
+    "SCREENING_TIMEOUT": "3",
+}
+# Seconds from the last fault until everything has settled.
+QUIET_WITHIN = 240
+SHIFT = 3600
+DECIDE_AT_MOST = 4
+
+console = Console(highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--duration", type=float, default=60.0, help="seconds of kills and faults (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of everything that goes wrong (%(default)s)")
+    parser.add_argument("--orders", type=int, default=0, help="shoppers (five for each second)")
+    options = parser.parse_args(arguments)
+    os.environ.update(DEADLINES)
+    with tempfile.TemporaryDirectory(prefix="store-chaos-") as folder:
+        Path(folder).chmod(0o711)  # as root, PostgreSQL's account must get through
+        try:
+            return _run(Path(folder), **vars(options))
+        except Violation as violation:
+            console.print(f"[red]Violated with --seed {options.seed} --duration {options.duration:g}:")
+            console.print(str(violation), markup=False, soft_wrap=True)
+            return 1
+
+
+def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
+    orders = orders or round(5 * duration)
+    port = first_free(start=PORT)
+    take(port)
+    with LocalStore(
+        project=PROJECT,
+        data=folder,
+        port=port,
+        sandbox_port=first_free(start=port + 1),
+        database_url=None,
+        picking=0.5,
+        report=_report,
+        longest_pause=1.0,
+    ) as store:
+        try:
+            return _endure(store, duration=duration, seed=seed, orders=orders)
+        except Violation:
+            console.print(store.log_endings(), markup=False, soft_wrap=True)
+            raise
+
+
+def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> int:
+    world, witness = World(store, plan(seed=seed, duration=duration), report=_report), Witness(store)
+    # It asks the store again and again: from here on something is always away.
+    shoppers = store.begin(
+        *("simulate_shoppers", "--orders", str(orders), "--concurrency", "8", "--seed", str(seed), "--mix")
+    )
+    operators = store.begin(
+        *("simulate_operators", "--operators", "2", "--seconds", str(SHIFT), "--seed", str(seed)),
+        OPERATOR_LOGINS=_logins(store, PAYMENT_OPERATOR, APPROVER),
+    )
+    begun = time.monotonic()
+
+    def over() -> bool:
+        world()
+        witness()
+        return world.is_over and shoppers.poll() is not None
+
+    store.run_until(over)
+    stormed = time.monotonic() - begun
+    world.calm()
+    _ended(store, "simulate_shoppers", shoppers.poll() or 0)
+    store.ended(shoppers)
+    _ended(store, "simulate_operators", store.end(operators))
+    _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
+    _decide(store, seed=seed)
+    witness.finish()
+    settled = time.monotonic() - begun - stormed
+    _manage(store, "check_money", "--warehouse-file", str(store.warehouse_file))
+    _print(store, world, witness, seed=seed, stormed=stormed, settled=settled)
+    return 0
+
+
+def _decide(store: LocalStore, *, seed: int) -> None:
+    """Everything that waits for a person, until nothing does."""
+    logins = _logins(store, PAYMENT_OPERATOR, APPROVER, OPERATOR)
+    for _ in range(DECIDE_AT_MOST):
+        _manage(store, "simulate_operators", "--decide", "--seed", str(seed), OPERATOR_LOGINS=logins)
+        _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
+
+
+def _manage(store: LocalStore, *arguments: str, **environment: str) -> None:
+    _ended(store, arguments[0], store.manage(*arguments, **environment))
+
+
+def _ended(store: LocalStore, name: str, status: int) -> None:
+    if status:
+        log = store.log(name)
+        raise Violation(f"{name} ended with status {status}\n{log.read_text()[-3000:] if log.exists() else ''}")
+
+
+def _logins(store: LocalStore, *names: str) -> str:
+    return " ".join(f"{name}:{store.logins[name]}" for name in names)
+
+
+def _report(line: str) -> None:
+    console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, soft_wrap=True)
+
+
+def _print(store: LocalStore, world: World, witness: Witness, *, seed: int, stormed: float, settled: float) -> None:
+    table = Table(title=f"All is right after seed {seed}", title_justify="left", show_header=False)
+    kills = sum(count for name, count in world.counts.items() if name.startswith("kill"))
+    table.add_row("Kills", str(kills))
+    for name, count in sorted(world.counts.items()):
+        table.add_row(f"  {name}", str(count))
+    for name, count in sorted(witness.looks.items()):
+        table.add_row(f"Looks at the books: {name}", str(count))
+    for status, count in store.query("SELECT status, count(*) FROM shop_order GROUP BY 1 ORDER BY 1"):
+        table.add_row(f"Orders {status}", str(count))
+    for kind, count in store.query("SELECT kind, count(*) FROM outbox_decision GROUP BY 1 ORDER BY 1"):
+        table.add_row(f"Decisions to {kind}", str(count))
+    table.add_row("Seconds of storm", f"{stormed:.1f}")
+    table.add_row("Seconds until quiet", f"{settled:.1f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (KeyboardInterrupt, subprocess.SubprocessError) as error:
+        sys.exit(f"Ended: {error!r}")

@@ -1,0 +1,25 @@
+"""The plan of a chaos run: the same for the same seed, and as bad as it says."""
+
+import pytest
+
+from tests.chaos.plan import DATABASE_STOPS, VICTIMS, plan
+
+
+def test_a_seed_is_a_replay() -> None:
+    assert plan(seed=7, duration=60) == plan(seed=7, duration=60)
+    assert plan(seed=7, duration=60) != plan(seed=8, duration=60)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_minute_is_bad_enough(seed: int) -> None:
+    acts = plan(seed=seed, duration=60)
+    assert sum(act.kind == "kill" for act in acts) >= 50
+    assert sum(act.kind == "stop" for act in acts) == DATABASE_STOPS == 5
+    assert {act.who for act in acts if act.kind == "kill"} <= set(VICTIMS)
+    assert sum(act.kind == "fault" for act in acts) >= 30
+    assert [act.at for act in acts] == sorted(act.at for act in acts)
+
+
+def test_nobody_is_spared() -> None:
+    killed = {act.who for seed in range(20) for act in plan(seed=seed, duration=60) if act.kind == "kill"}
+    assert killed == set(VICTIMS)
