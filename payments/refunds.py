@@ -82,6 +82,43 @@ def request_refund(
     return refund
 
 
+def refund_rest(*, order_id: int, reason: str, request_token: str, actor: str) -> Refund | None:
+    """Its order has ended: all that people have not sent back already goes back, and waits for nobody.
+
+    What a person has asked for and nobody has approved is overtaken by that. Returns None where nothing is left, and
+    the same refund for the same `request_token`. Raises NotRefundable where nothing was charged.
+    """
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update(no_key=True).get(order_id=order_id)
+        _overtake(payment, actor=actor, reason=reason)
+        if payment.status == Payment.Status.SUCCEEDED and not refundable(payment):
+            return Refund.objects.filter(request_token=request_token).first()
+        return request_refund(
+            order_id=order_id,
+            amount=None,
+            reason=reason,
+            request_token=request_token,
+            actor=actor,
+            by_person=False,
+        )
+
+
+def _overtake(payment: Payment, *, actor: str, reason: str) -> None:
+    """Otherwise what waits for approval would be kept back from the customer, and stay with us if it is refused."""
+    waiting = payment.refunds.select_for_update(no_key=True).filter(status=Refund.Status.AWAITING_APPROVAL)
+    for refund in waiting.order_by("id"):
+        decisions.record(
+            kind="overtake",
+            about=refund,
+            story=payment.order_id,
+            actor=actor,
+            reason=f"The order ended ({reason}): all of it goes back.",
+            before=refund.status,
+            after=Refund.Status.CANCELED,
+        )
+        Refund.objects.filter(pk=refund.pk).update(status=Refund.Status.CANCELED, settled_at=Now(), approved_by=actor)
+
+
 def disputed(payment: Payment) -> str:
     """Why a person may not refund it while the customer's bank fetches the money; empty when they may.
 
