@@ -105,7 +105,7 @@ def _login(text: str) -> Login:
 def _let_work(people: Sequence[Operator], *, seconds: float) -> tuple[list[Shift], bool]:
     """All shifts, and whether Ctrl-C ended them early: everybody finishes the turn they are at, as after SIGTERM."""
     stop, interrupted = threading.Event(), False
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     shifts = [each.shift for each in people]
     with _progress() as bar, ThreadPoolExecutor(max_workers=len(people)) as pool:
         task = bar.add_task("", said="logging in")
@@ -114,13 +114,13 @@ def _let_work(people: Sequence[Operator], *, seconds: float) -> tuple[list[Shift
         ]
         try:
             deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline and not all(each.done() for each in working):
+            while time.monotonic() < deadline and not stop.is_set() and not all(each.done() for each in working):
                 stop.wait(0.1)
-                if stop.is_set():
-                    break
         except KeyboardInterrupt:
             interrupted = True
-        stop.set()
+        finally:
+            stop.set()
+            signal.signal(signal.SIGTERM, before)
     for each in working:
         each.result()
     return shifts, interrupted
