@@ -15,16 +15,7 @@ from shop.simulation.admin_site import (
     send,
 )
 from shop.simulation.browser import Refused, Unanswered
-from shop.simulation.operators import ENOUGH, Habits, Shift
-
-# Where it is found, and what ends it.
-WAITING = {
-    ("/admin/payments/refund/", "?status__exact=awaiting_approval"): ("approve", "refuse"),
-    ("/admin/shop/order/", "?status__exact=under_review"): ("accept", "reject"),
-    ("/admin/shop/concern/", "?resolved_at__isempty=1"): ("resolve",),
-    ("/admin/payments/payment/", "?blocked_reason__isempty=0"): ("unblock",),
-    ("/admin/outbox/parkedevent/", "?status__exact=waiting"): ("retry",),
-}
+from shop.simulation.operators import ENOUGH, WAITING, Habits, Shift
 
 
 class Decider:

@@ -32,9 +32,18 @@ LISTS = {
     "/admin/shop/concern/": 2,
     "/admin/outbox/parkedevent/": 1,
 }
+# Where they find what waits for a person, and what ends it.
+WAITING = {
+    ("/admin/payments/refund/", "?status__exact=awaiting_approval"): ("approve", "refuse"),
+    ("/admin/shop/order/", "?status__exact=under_review"): ("accept", "reject"),
+    ("/admin/shop/concern/", "?resolved_at__isempty=1"): ("resolve",),
+    ("/admin/payments/payment/", "?blocked_reason__isempty=0"): ("unblock",),
+    ("/admin/outbox/parkedevent/", "?status__exact=waiting"): ("retry",),
+}
 # Shares of the turns, or of the forms.
 STAY_ON_THE_ROW = 0.3
 STAY_WITH_THE_LIST = 0.6
+LOOK_AT_WHAT_WAITS = 0.3
 USE_A_FILTER = 0.5
 LOOK_AT_THE_NEWEST = 0.5
 GO_BACK_TO_AN_OLD_FORM = 0.12
@@ -149,6 +158,9 @@ class Operator:
             self.shift.rows += 1
 
     def _some_list(self) -> list[str]:
+        if self._dice.random() < LOOK_AT_WHAT_WAITS:
+            folder, which = self._dice.choice(list(WAITING))
+            return rows_of(self._browser.visit(f"{folder}{which}"), folder)
         folder = self._dice.choices(list(LISTS), weights=list(LISTS.values()))[0]
         page = self._browser.visit(folder)
         filters = [link for link in page.links if link.startswith("?") and ("status" in link or "__isempty=" in link)]
