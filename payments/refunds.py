@@ -138,13 +138,16 @@ def disputed(payment: Payment) -> str:
 
 
 def decide(*, refund_id: int, approve: bool, actor: str, reason: str) -> None:
-    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson, or ValueError without a reason."""
+    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson; Disputed where the customer's bank
+    has begun to fetch the money since it was asked for; or ValueError without a reason."""
     with transaction.atomic():
         refund = Refund.objects.select_for_update(no_key=True).get(pk=refund_id)
         if refund.status != Refund.Status.AWAITING_APPROVAL:
             raise NotAwaitingApproval(f"The refund is {refund.get_status_display()}.")
         if refund.requested_by == actor:
             raise SamePerson("Another person has to approve this refund.")
+        if approve and (dispute := disputed(refund.payment)):
+            raise Disputed(dispute)
         if approve:
             changes = {"status": Refund.Status.UNPROCESSED, "due_at": Now(), "approved_by": actor}
         else:

@@ -29,6 +29,14 @@ QUIET_WITHIN, LEASES_WITHIN = 120, 120
 SHIFT = 3600
 # What waits for operators may, once decided, lead to more of it.
 DECIDE_AT_MOST = 3
+# What the summary counts: tables, and the column by which.
+COUNTED = {
+    "Orders": ("shop_order", "status"),
+    "Payments": ("payments_payment", "status"),
+    "Refunds": ("payments_refund", "status"),
+    "Mails": ("notifications_message", "status"),
+    "Decisions to": ("outbox_decision", "kind"),
+}
 WAITING_FOR_OPERATORS = """
     SELECT (SELECT count(*) FROM payments_refund WHERE status = 'awaiting_approval' OR blocked_reason <> '')
          + (SELECT count(*) FROM payments_payment WHERE blocked_reason <> '')
@@ -202,14 +210,9 @@ class Command(StoreCommand):
 
     def _print_summary(self, store: LocalStore, *, ordering: float, settling: float) -> None:
         table = Table(title="All is right", title_justify="left", show_header=False)
-        for status, count in store.query("SELECT status, count(*) FROM shop_order GROUP BY 1 ORDER BY 1"):
-            table.add_row(f"Orders {status}", str(count))
-        for status, count in store.query("SELECT status, count(*) FROM notifications_message GROUP BY 1 ORDER BY 1"):
-            table.add_row(f"Mails {status}", str(count))
-        for status, count in store.query("SELECT status, count(*) FROM payments_refund GROUP BY 1 ORDER BY 1"):
-            table.add_row(f"Refunds {status}", str(count))
-        for kind, count in store.query("SELECT kind, count(*) FROM outbox_decision GROUP BY 1 ORDER BY 1"):
-            table.add_row(f"Decisions to {kind}", str(count))
+        for what, (relation, column) in COUNTED.items():
+            for value, count in store.query(f"SELECT {column}, count(*) FROM {relation} GROUP BY 1 ORDER BY 1"):  # noqa: S608
+                table.add_row(f"{what} {value}", str(count))
         table.add_row("Seconds of ordering", f"{ordering:.1f}")
         table.add_row("Seconds until quiet", f"{settling:.1f}")
         self.console.print(table)
