@@ -127,7 +127,7 @@ class Refund(Claimable):
         PENDING = "pending"  # the bank has it and is not done → succeeded, failed
         SUCCEEDED = "succeeded"  # → failed: a bank may send the money back days later
         FAILED = "failed"
-        CANCELED = "canceled"  # not approved
+        CANCELED = "canceled"  # not approved, or overtaken by the refund of everything
 
     CLAIMED_STATUS = {Status.UNPROCESSED.value: Status.PROCESSING.value}
     TRANSITIONS: ClassVar[Graph] = {

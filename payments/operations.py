@@ -93,7 +93,7 @@ register(
 
 class _Approval(Operation[Refund]):
     permission = "payments.approve_refund"
-    expected = (refunds.NotAwaitingApproval, refunds.SamePerson)
+    expected = (refunds.NotAwaitingApproval, refunds.SamePerson, refunds.Disputed)
 
     def refusal(self, row: Refund, *, actor: str) -> str:
         if row.status != Refund.Status.AWAITING_APPROVAL:
@@ -105,6 +105,9 @@ class Approve(_Approval):
     """Somebody else has asked for this refund; with your word the money goes back."""
 
     name, label = "approve", "Approve"
+
+    def refusal(self, row: Refund, *, actor: str) -> str:
+        return super().refusal(row, actor=actor) or refunds.disputed(row.payment)
 
     def perform(self, row: Refund, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
         refunds.decide(refund_id=row.pk, approve=True, actor=actor, reason=values["reason"])

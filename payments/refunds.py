@@ -82,6 +82,43 @@ def request_refund(
     return refund
 
 
+def refund_rest(*, order_id: int, reason: str, request_token: str, actor: str) -> Refund | None:
+    """Its order has ended: all that people have not sent back already goes back, and waits for nobody.
+
+    What a person has asked for and nobody has approved is overtaken by that. Returns None where nothing is left, and
+    the same refund for the same `request_token`. Raises NotRefundable where nothing was charged.
+    """
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update(no_key=True).get(order_id=order_id)
+        _overtake(payment, actor=actor, reason=reason)
+        if payment.status == Payment.Status.SUCCEEDED and not refundable(payment):
+            return Refund.objects.filter(request_token=request_token).first()
+        return request_refund(
+            order_id=order_id,
+            amount=None,
+            reason=reason,
+            request_token=request_token,
+            actor=actor,
+            by_person=False,
+        )
+
+
+def _overtake(payment: Payment, *, actor: str, reason: str) -> None:
+    """Otherwise what waits for approval would be kept back from the customer, and stay with us if it is refused."""
+    waiting = payment.refunds.select_for_update(no_key=True).filter(status=Refund.Status.AWAITING_APPROVAL)
+    for refund in waiting.order_by("id"):
+        decisions.record(
+            kind="overtake",
+            about=refund,
+            story=payment.order_id,
+            actor=actor,
+            reason=f"The order ended ({reason}): all of it goes back.",
+            before=refund.status,
+            after=Refund.Status.CANCELED,
+        )
+        Refund.objects.filter(pk=refund.pk).update(status=Refund.Status.CANCELED, settled_at=Now(), approved_by=actor)
+
+
 def disputed(payment: Payment) -> str:
     """Why a person may not refund it while the customer's bank fetches the money; empty when they may.
 
@@ -101,13 +138,16 @@ def disputed(payment: Payment) -> str:
 
 
 def decide(*, refund_id: int, approve: bool, actor: str, reason: str) -> None:
-    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson, or ValueError without a reason."""
+    """A second person approves or refuses. Raises NotAwaitingApproval, SamePerson; Disputed where the customer's bank
+    has begun to fetch the money since it was asked for; or ValueError without a reason."""
     with transaction.atomic():
         refund = Refund.objects.select_for_update(no_key=True).get(pk=refund_id)
         if refund.status != Refund.Status.AWAITING_APPROVAL:
             raise NotAwaitingApproval(f"The refund is {refund.get_status_display()}.")
         if refund.requested_by == actor:
             raise SamePerson("Another person has to approve this refund.")
+        if approve and (dispute := disputed(refund.payment)):
+            raise Disputed(dispute)
         if approve:
             changes = {"status": Refund.Status.UNPROCESSED, "due_at": Now(), "approved_by": actor}
         else:

@@ -134,15 +134,13 @@ def _ids(steps: Sequence[Decided]) -> list[int]:
 
 
 def _refund(steps: Sequence[Decided]) -> None:
-    """All that is left; one full refund for each order, however often it is asked for."""
+    """All that is left; one such refund for each order, however often it is asked for."""
     for each in steps:
-        refunds.request_refund(
+        refunds.refund_rest(
             order_id=each.order.pk,
-            amount=None,
             reason=each.state.reason or each.because,
             request_token=f"order:{each.order.pk}:rest",
             actor="system",
-            by_person=False,
         )
 
 

@@ -16,6 +16,8 @@ class Secrets:
     django_secret_key: str
     stripe_webhook_secret: str
     operator_password: str
+    payment_operator_password: str
+    approver_password: str
 
     @classmethod
     def fresh(cls) -> Self:
@@ -23,14 +25,17 @@ class Secrets:
             django_secret_key=secrets.token_urlsafe(48),
             stripe_webhook_secret=f"whsec_{secrets.token_hex(24)}",
             operator_password=secrets.token_urlsafe(9),
+            payment_operator_password=secrets.token_urlsafe(9),
+            approver_password=secrets.token_urlsafe(9),
         )
 
     @classmethod
     def kept_in(cls, file: Path) -> Self:
-        if file.exists():
-            return cls(**json.loads(file.read_text()))
-        made = cls.fresh()
-        write_private(file, json.dumps(asdict(made), indent=2) + "\n")
+        """Those of the file; what an older one does not know yet is made up and added."""
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        made = cls(**{**asdict(cls.fresh()), **kept})
+        if asdict(made) != kept:
+            write_private(file, json.dumps(asdict(made), indent=2) + "\n")
         return made
 
 

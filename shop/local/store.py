@@ -20,7 +20,8 @@ from shop.local.ports import LOOPBACK
 from shop.local.postgres import EmbeddedPostgres, PostgresError
 from shop.local.supervisor import Program, Supervisor
 
-OPERATOR = "operator"
+# The superuser, and two of the store's groups (shop/management/commands/seed_operators.py).
+OPERATOR, PAYMENT_OPERATOR, APPROVER = "operator", "payment-operator", "approver"
 WORKERS = ("outbox", "payments", "messages")
 # Bytes that leave room for a unix socket's name; beyond, the workers find a place by themselves.
 LONGEST_DOORBELLS_PATH = 60
@@ -85,8 +86,14 @@ class LocalStore:
         self._running.close()
 
     @property
-    def operator_password(self) -> str:
-        return self._secrets.operator_password
+    def logins(self) -> dict[str, str]:
+        """Passwords of the demo's operators, by their names; an account that was in the database before keeps its
+        own."""
+        return {
+            OPERATOR: self._secrets.operator_password,
+            PAYMENT_OPERATOR: self._secrets.payment_operator_password,
+            APPROVER: self._secrets.approver_password,
+        }
 
     def pid(self, name: str) -> int | None:
         """The number of a process: web, outbox, payments, messages, scheduler, sandbox or warehouse."""
@@ -97,11 +104,15 @@ class LocalStore:
         with psycopg.connect(self._environment["DATABASE_URL"], connect_timeout=5) as session:
             return session.execute(statement.encode()).fetchall()
 
+    def log(self, name: str) -> Path:
+        """Where a process, or a command that was begun, writes."""
+        return self._supervisor.log(name)
+
     def log_endings(self) -> str:
         """The last lines of every process, for a report on what went wrong."""
         return "\n\n".join(_ending(log) for log in sorted(self.logs.glob("*.log")))
 
-    def manage(self, *arguments: str, meanwhile: Callable[[], None] | None = None) -> int:
+    def manage(self, *arguments: str, meanwhile: Callable[[], None] | None = None, **environment: str) -> int:
         """Run `manage.py` on the terminal to its end, calling `meanwhile` now and then; its exit status."""
 
         def look() -> None:
@@ -109,7 +120,15 @@ class LocalStore:
             if meanwhile is not None:
                 meanwhile()
 
-        return self._supervisor.run(self._manage(*arguments), to_terminal=True, each_look=look)
+        return self._supervisor.run(self._manage(*arguments, **environment), to_terminal=True, each_look=look)
+
+    def begin(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
+        """Start `manage.py` beside what follows, until `end`; what it says goes to the log of its name."""
+        return self._supervisor.begin(self._manage(*arguments, **environment))
+
+    def end(self, process: "subprocess.Popen[bytes]") -> int:
+        """Ask what was begun to end, and await that; its exit status."""
+        return self._supervisor.end(process, each_look=self._keep_database)
 
     def run_until(self, done: Callable[[], bool]) -> None:
         """Keep everything running until `done`."""
@@ -139,7 +158,7 @@ class LocalStore:
         self._environment = {**os.environ, **settings}
         self._set_up("migrate", "--no-input")
         self._set_up("seed_catalogue")
-        self._make_operator()
+        self._make_operators()
         self._start_store()
         self._start_warehouse()
         running.callback(self.environment_file.unlink, missing_ok=True)
@@ -158,17 +177,22 @@ class LocalStore:
         self._await_answer("sandbox", f"{self.sandbox_address}/bank/")
 
     def _set_up(self, *arguments: str, **environment: str) -> None:
-        program = self._manage(*arguments)
-        program = replace(program, environment={**program.environment, **environment})
+        program = self._manage(*arguments, **environment)
         if self._supervisor.run(program):
             raise StoreError(f"{program.name} failed; {_ending(self._supervisor.log(program.name))}")
 
-    def _make_operator(self) -> None:
-        """The demo's superuser. An account of that name in the database keeps its password."""
-        if not self.query(f"SELECT FROM auth_user WHERE username = '{OPERATOR}'"):
+    def _make_operators(self) -> None:
+        """The demo's superuser, and one operator of each group that handles money."""
+        known = {name for (name,) in self.query("SELECT username FROM auth_user")}
+        if OPERATOR not in known:
             account = ["--username", OPERATOR, "--email", f"{OPERATOR}@store.example"]
-            password = self._secrets.operator_password
-            self._set_up("createsuperuser", "--no-input", *account, DJANGO_SUPERUSER_PASSWORD=password)
+            self._set_up("createsuperuser", "--no-input", *account, DJANGO_SUPERUSER_PASSWORD=self.logins[OPERATOR])
+        if not {PAYMENT_OPERATOR, APPROVER} <= known:
+            self._set_up(
+                "seed_operators",
+                PAYMENT_OPERATOR_PASSWORD=self.logins[PAYMENT_OPERATOR],
+                APPROVER_PASSWORD=self.logins[APPROVER],
+            )
 
     def _start_store(self) -> None:
         web = ["-m", "gunicorn", "shop.wsgi", "--bind", f"{LOOPBACK}:{self._port}", "--no-control-socket"]
@@ -204,8 +228,9 @@ class LocalStore:
             settle=SWEEP_PATIENCE,
         )
 
-    def _manage(self, *arguments: str) -> Program:
-        return self._program(arguments[0], "manage.py", *arguments)
+    def _manage(self, *arguments: str, **environment: str) -> Program:
+        program = self._program(arguments[0], "manage.py", *arguments)
+        return replace(program, environment={**program.environment, **environment})
 
     def _await_answer(self, name: str, url: str) -> None:
         deadline = time.monotonic() + PATIENCE

@@ -90,6 +90,18 @@ class Supervisor:
         When this is interrupted, `stop` ends the command with the rest.
         """
         process = self._spawn(program, to_terminal=to_terminal)
+        return self._finish(process, each_look=each_look)
+
+    def begin(self, program: Program) -> "subprocess.Popen[bytes]":
+        """Run one command beside what follows, until `end`; one that ends by itself is not started again."""
+        return self._spawn(program)
+
+    def end(self, process: "subprocess.Popen[bytes]", *, each_look: Callable[[], None] = _nothing) -> int:
+        """Ask a command that was begun to end, await that, and return its exit status."""
+        process.terminate()
+        return self._finish(process, each_look=each_look)
+
+    def _finish(self, process: "subprocess.Popen[bytes]", *, each_look: Callable[[], None]) -> int:
         self.run_until(lambda: process.poll() is not None, each_look=each_look)
         self._guardian.release(process.pid)
         return process.wait()

@@ -1,1 +1,1 @@
-"""Shoppers who use nothing but the public pages, as browsers would."""
+"""People who use nothing but the pages, as browsers would: shoppers, and operators at the admin; and a warehouse."""

@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Protocol
 from urllib.parse import urljoin
 
 import requests
@@ -32,6 +32,9 @@ class Ask(Protocol):
 
 class Browser:
     """`patience` in seconds for one page. `retries` counts pages that had to be asked for again."""
+
+    # The site's own trouble, over which people try again; with any other answer they have one.
+    TROUBLE: ClassVar[Collection[int]] = range(500, 600)
 
     def __init__(self, *, base_url: str, patience: float) -> None:
         self.session = requests.Session()
@@ -76,7 +79,7 @@ class Browser:
         while True:
             try:
                 answer = ask(again=again)
-                if answer.status_code < 500:
+                if answer.status_code not in self.TROUBLE:
                     return answer
                 trouble = f"HTTP {answer.status_code}"
             except requests.RequestException as error:

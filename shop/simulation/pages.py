@@ -49,20 +49,25 @@ class Form:
 
 
 class Page(HTMLParser):
-    """`alerts` holds the texts that the page puts before its reader: errors and messages. `poll` is how soon the
-    page's script would ask again: soon, later or never; empty on pages without."""
+    """`alerts` holds the texts that the page puts before its reader: errors and messages. `messages` are the admin's
+    words about what was done just now, each with its level. `poll` is how soon the page's script would ask again:
+    soon, later or never; empty on pages without."""
 
     def __init__(self) -> None:
         super().__init__()
         self.links: list[str] = []
         self.forms: list[Form] = []
         self.alerts: list[str] = []
+        self.messages: list[tuple[str, str]] = []
         self.poll = ""
         self._form: Form | None = None
         self._text: Field | None = None
         self._option: str | None = None
         self._alert_depth = 0
         self._alert: list[str] = []
+        self._in_messages = False
+        self._level: str | None = None
+        self._message: list[str] = []
 
     @classmethod
     def read(cls, html: str) -> Self:
@@ -85,6 +90,10 @@ class Page(HTMLParser):
         match tag:
             case "a" if "href" in given:
                 self.links.append(given["href"])
+            case "ul" if "messagelist" in given.get("class", "").split():
+                self._in_messages = True
+            case "li" if self._in_messages:
+                self._level = given.get("class", "")
             case "form":
                 self._form = Form(action=given.get("action", ""), method=given.get("method", "get").lower())
                 self.forms.append(self._form)
@@ -119,6 +128,12 @@ class Page(HTMLParser):
                 self._form = None
             case "select" | "textarea":
                 self._text = None
+            case "li" if self._level is not None:
+                self.messages.append((self._level, " ".join(" ".join(self._message).split())))
+                self._level = None
+                self._message.clear()
+            case "ul":
+                self._in_messages = False
         if self._alert_depth and tag not in _VOID:
             self._alert_depth -= 1
             if not self._alert_depth:
@@ -131,6 +146,8 @@ class Page(HTMLParser):
             self._text.value += data
         if self._alert_depth:
             self._alert.append(data)
+        if self._level is not None:
+            self._message.append(data)
 
 
 _VOID = frozenset({"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"})

@@ -193,7 +193,7 @@ def test_keyboards_reach_the_content_first(page: Page, store: LocalStore) -> Non
 def test_the_admin_works_under_the_strict_policy(page: Page, store: LocalStore) -> None:
     page.goto(f"{store.address}/admin/")
     page.get_by_label("Username").fill(OPERATOR)
-    page.get_by_label("Password").fill(store.operator_password)
+    page.get_by_label("Password").fill(store.logins[OPERATOR])
     page.get_by_role("button", name="Log in").click()
     for model in ("shop/order", "payments/payment", "outbox/event", "shop/product"):
         page.goto(f"{store.address}/admin/{model}/")

@@ -1,8 +1,10 @@
 """What the demo leaves for other commands: an environment that the settings can read, closed to others."""
 
+import json
 import os
 import socket
 import stat
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +21,17 @@ def test_secrets_are_made_once_and_kept_from_others(tmp_path: Path) -> None:
     file = tmp_path / "secrets.json"
     made = Secrets.kept_in(file)
     assert Secrets.kept_in(file) == made != Secrets.fresh()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_secrets_of_an_older_store_are_kept_and_completed(tmp_path: Path) -> None:
+    file = tmp_path / "secrets.json"
+    older = asdict(Secrets.fresh())
+    del older["approver_password"]
+    file.write_text(json.dumps(older))
+    made = Secrets.kept_in(file)
+    assert older.items() <= asdict(made).items()
+    assert Secrets.kept_in(file) == made
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -55,6 +55,14 @@ def sleeper(tmp_path: Path, **settings: object) -> Program:
     return Program(name="sleeper", command=command, environment={}, folder=tmp_path, **settings)  # type: ignore[arg-type]
 
 
+def test_what_was_begun_ends_when_asked_and_is_not_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
+    process = supervisor.begin(sleeper(tmp_path))
+    wait_until(lambda: supervisor.log("sleeper").read_text() == "started\n")
+    assert supervisor.end(process) == -signal.SIGTERM
+    supervisor.tend()
+    assert supervisor.log("sleeper").read_text() == "started\n"
+
+
 def test_what_is_killed_is_started_again(supervisor: Supervisor, reports: list[str], tmp_path: Path) -> None:
     supervisor.start(sleeper(tmp_path))
     first = supervisor.pid("sleeper")

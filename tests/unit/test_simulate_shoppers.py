@@ -73,6 +73,14 @@ def test_a_form_that_is_not_there() -> None:
     assert page.form_with("outside") is None
 
 
+def test_the_admins_messages_have_levels() -> None:
+    page = Page.read(
+        '<ul><li class="nav">Home</li></ul><ul class="messagelist"><li class="success">It is <b>done</b>.</li>'
+        "<li>Said without a level.</li></ul><ul><li>Elsewhere</li></ul>"
+    )
+    assert page.messages == [("success", "It is done ."), ("", "Said without a level.")]
+
+
 def test_percentiles_are_values_that_occurred() -> None:
     assert _percentile([], 50) is None
     assert _percentile([1.0], 95) == 1.0

@@ -17,7 +17,7 @@ from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, po
 from shop.local.kills import Kills
 from shop.local.ports import first_free, take
 from shop.local.postgres import PostgresError
-from shop.local.store import OPERATOR, PICKING, LocalStore, StoreError
+from shop.local.store import APPROVER, OPERATOR, PAYMENT_OPERATOR, PICKING, LocalStore, StoreError
 
 DEFAULT_PORT = 8000
 # Shoppers at once: about what two web workers serve on two cores.
@@ -25,6 +25,25 @@ CONCURRENCY = 8
 # Seconds that everything may take to settle after the last order, and how much longer where workers were killed:
 # what they had claimed waits for its lease.
 QUIET_WITHIN, LEASES_WITHIN = 120, 120
+# Seconds that operators work at most: they are sent home when the last shopper is.
+SHIFT = 3600
+# What waits for operators may, once decided, lead to more of it.
+DECIDE_AT_MOST = 3
+# What the summary counts: tables, and the column by which.
+COUNTED = {
+    "Orders": ("shop_order", "status"),
+    "Payments": ("payments_payment", "status"),
+    "Refunds": ("payments_refund", "status"),
+    "Mails": ("notifications_message", "status"),
+    "Decisions to": ("outbox_decision", "kind"),
+}
+WAITING_FOR_OPERATORS = """
+    SELECT (SELECT count(*) FROM payments_refund WHERE status = 'awaiting_approval' OR blocked_reason <> '')
+         + (SELECT count(*) FROM payments_payment WHERE blocked_reason <> '')
+         + (SELECT count(*) FROM shop_order WHERE status = 'under_review')
+         + (SELECT count(*) FROM shop_concern WHERE resolved_at IS NULL)
+         + (SELECT count(*) FROM outbox_parkedevent WHERE status = 'waiting')
+"""
 
 
 class Command(StoreCommand):
@@ -38,7 +57,12 @@ class Command(StoreCommand):
         1: "something did not start, or with --exit: something is not right",
         INTERRUPTED: "with --exit: ended by Ctrl-C before the end",
     }
-    examples = ("", "--orders 60 --exit", "--orders 60 --with-kills --exit", "--port 9000 --data /tmp/my-store")
+    examples = (
+        "",
+        "--orders 60 --exit",
+        "--orders 60 --with-kills --operators 2 --exit",
+        "--port 9000 --data /tmp/my-store",
+    )
     # The settings of this process are not the store's, which gets an environment of its own.
     requires_system_checks = []
 
@@ -48,15 +72,24 @@ class Command(StoreCommand):
         )
         parser.add_argument("--exit", action="store_true", help="then stop; status 0 only if all is right")
         parser.add_argument("--with-kills", action="store_true", help="kill -9 workers and web meanwhile")
-        parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the shoppers' choices (%(default)s)")
+        parser.add_argument(
+            "--operators",
+            type=int,
+            choices=range(10),
+            default=0,
+            metavar="K",
+            help="let so many retry, cancel and refund at random at the admin meanwhile (%(default)s)",
+        )
+        parser.add_argument("--seed", type=int, default=1, metavar="N", help="of everybody's choices (%(default)s)")
         parser.add_argument("--port", type=_port_number, help=f"of the store ({DEFAULT_PORT}, or the next free one)")
         parser.add_argument(
             "--data", type=Path, metavar="DIR", help="of everything it keeps (var/demo; with --exit a temporary one)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["with_kills"] and not options["orders"]:
-            raise CommandError("--with-kills needs --orders.", returncode=UNUSABLE)
+        for name in ("with_kills", "operators"):
+            if options[name] and not options["orders"]:
+                raise CommandError(f"--{name.replace('_', '-')} needs --orders.", returncode=UNUSABLE)
         self.console = Console(highlight=False)
         try:
             port = self._port(options["port"])
@@ -112,27 +145,50 @@ class Command(StoreCommand):
             store.run_until(lambda: False)
 
     def _simulate(self, store: LocalStore, **options: Any) -> None:
-        """Shoppers through the public pages, then the books. Raises CommandError at the first thing wrong."""
-        orders = options["orders"]
+        """Shoppers through the public pages, operators at the admin, then the books. Raises CommandError at the first
+        thing wrong."""
+        orders, seed = options["orders"], str(options["seed"])
         kills = Kills(store=store, orders=orders, report=self._report)
         started = time.monotonic()
+        at_work = ["simulate_operators", "--operators", str(options["operators"]), "--seconds", str(SHIFT)]
+        logins = _logins(store, PAYMENT_OPERATOR, APPROVER)
+        operators = store.begin(*at_work, "--seed", seed, OPERATOR_LOGINS=logins) if options["operators"] else None
         self._manage(
             store,
             *("simulate_shoppers", "--orders", str(orders)),
-            *("--concurrency", str(CONCURRENCY), "--seed", str(options["seed"]), "--mix"),
+            *("--concurrency", str(CONCURRENCY), "--seed", seed, "--mix"),
             meanwhile=kills if options["with_kills"] else None,
         )
         ordered = time.monotonic()
         if options["with_kills"] and kills.pending:
             raise CommandError(f"Too few orders came in to kill {', '.join(kills.pending)}.")
+        if operators is not None:
+            status = store.end(operators)
+            self.console.print(store.log("simulate_operators").read_text(), markup=False)
+            if status:
+                raise CommandError(f"The operators ended with status {status}.")
         patience = QUIET_WITHIN + (LEASES_WITHIN if options["with_kills"] else 0)
         self._manage(store, "pipeline_status", "--wait-quiet", str(patience))
+        if operators is not None:
+            self._decide_what_waits(store, seed=seed, patience=patience)
         quiet = time.monotonic()
         self._manage(store, "check_money", "--warehouse-file", str(store.warehouse_file))
         self._print_summary(store, ordering=ordered - started, settling=quiet - ordered)
 
-    def _manage(self, store: LocalStore, *arguments: str, meanwhile: Kills | None = None) -> None:
-        if status := store.manage(*arguments, meanwhile=meanwhile):
+    def _decide_what_waits(self, store: LocalStore, *, seed: str, patience: int) -> None:
+        """Until nothing waits for a person any more. The superuser decides what those two may not: their own."""
+        logins = _logins(store, PAYMENT_OPERATOR, APPROVER, OPERATOR)
+        for _ in range(DECIDE_AT_MOST):
+            ((waiting,),) = store.query(WAITING_FOR_OPERATORS)
+            if not waiting:
+                return
+            self._report(f"{waiting} decisions wait for operators")
+            self._manage(store, "simulate_operators", "--decide", "--seed", seed, OPERATOR_LOGINS=logins)
+            self._manage(store, "pipeline_status", "--wait-quiet", str(patience))
+        raise CommandError("What waits for operators comes up again and again.")
+
+    def _manage(self, store: LocalStore, *arguments: str, meanwhile: Kills | None = None, **environment: str) -> None:
+        if status := store.manage(*arguments, meanwhile=meanwhile, **environment):
             raise CommandError(f"{arguments[0]} ended with status {status}.")
 
     def _report(self, line: str) -> None:
@@ -143,7 +199,7 @@ class Command(StoreCommand):
         for name, value in {
             "Store": f"{store.address}/",
             "Admin": f"{store.address}/admin/",
-            "": f"log in as {OPERATOR} with {store.operator_password}",
+            **{f"  as {name}": password for name, password in store.logins.items()},
             "Bank's ledger": f"{store.sandbox_address}/bank/",
             "Mailbox": f"{store.sandbox_address}/mailbox/",
             "Faults": f"{store.sandbox_address}/faults/",
@@ -154,13 +210,16 @@ class Command(StoreCommand):
 
     def _print_summary(self, store: LocalStore, *, ordering: float, settling: float) -> None:
         table = Table(title="All is right", title_justify="left", show_header=False)
-        for status, count in store.query("SELECT status, count(*) FROM shop_order GROUP BY 1 ORDER BY 1"):
-            table.add_row(f"Orders {status}", str(count))
-        for status, count in store.query("SELECT status, count(*) FROM notifications_message GROUP BY 1 ORDER BY 1"):
-            table.add_row(f"Mails {status}", str(count))
+        for what, (relation, column) in COUNTED.items():
+            for value, count in store.query(f"SELECT {column}, count(*) FROM {relation} GROUP BY 1 ORDER BY 1"):  # noqa: S608
+                table.add_row(f"{what} {value}", str(count))
         table.add_row("Seconds of ordering", f"{ordering:.1f}")
         table.add_row("Seconds until quiet", f"{settling:.1f}")
         self.console.print(table)
+
+
+def _logins(store: LocalStore, *names: str) -> str:
+    return " ".join(f"{name}:{store.logins[name]}" for name in names)
 
 
 def _port_number(text: str) -> int:

@@ -9,6 +9,7 @@ from outbox.sweep import sweep
 from payments import refunds
 from payments.dispute_worker import make_engine
 from payments.models import BankEvent, Dispute, Payment, PaymentAttempt, Refund
+from payments.operations import Approve
 from shop.decisions import record_shipment
 from shop.models import Concern, Order
 from tests.integration.orders import offer, place
@@ -125,6 +126,20 @@ def test_nobody_refunds_what_nobody_has_read_yet(world: "World") -> None:
     with pytest.raises(refunds.Disputed, match="dp_1"):
         ask(order)
     assert ask(order, by_person=False).amount == 100  # what the order process owes is the bank's to refuse
+
+
+def test_nobody_approves_what_the_customers_bank_fetches_since(world: "World", settings: Any) -> None:
+    settings.REFUND_APPROVAL_ABOVE = 50
+    order = place(offer()).order
+    sweep(seconds=30)
+    asked = ask(order)
+    Dispute.objects.create(dispute_id="dp_1", payment=Payment.objects.get())
+    with pytest.raises(refunds.Disputed, match="dp_1"):
+        refunds.decide(refund_id=asked.pk, approve=True, actor="operator:boss", reason="fine")
+    assert "dp_1" in Approve().refusal(asked, actor="operator:boss")
+    refunds.decide(refund_id=asked.pk, approve=False, actor="operator:boss", reason="the bank does it")
+    asked.refresh_from_db()
+    assert asked.status == Refund.Status.CANCELED
 
 
 def test_a_won_one_may_be_refunded(world: "World") -> None:
