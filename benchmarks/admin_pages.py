@@ -35,15 +35,19 @@ class Pages:
     """Everything as an operator who may do anything sees it; makes that operator where there is none."""
 
     def __init__(self, host: str) -> None:
-        self._user = User.objects.filter(username=OPERATOR).first() or User.objects.create_superuser(OPERATOR)
+        self.user = User.objects.filter(username=OPERATOR).first() or User.objects.create_superuser(OPERATOR)
         # The host and HTTPS that the settings ask for.
         self._client = Client(SERVER_NAME=host, raise_request_exception=False)
-        self._client.force_login(self._user)
+        self._client.force_login(self.user)
 
     def __iter__(self) -> Iterator[Page]:
-        yield self._page("admin", reverse("admin:index"))
         for model in lists():
             yield from self.of_list(model)
+        yield from self.others()
+
+    def others(self) -> Iterator[Page]:
+        """Everything that is no list."""
+        yield self._page("admin", reverse("admin:index"))
         yield from self._rows()
         yield from self._operations()
         yield Page(name="pipeline_status --json", open=_pipeline_status)
@@ -53,18 +57,19 @@ class Pages:
         """The list itself, each choice of each filter, a search by each kind of term, and near its end."""
         name, url = model._meta.label, _changelist(model)
         yield self._page(name, url)
-        shown = self._changelist(model)
+        shown = self.changelist(model, url)
         for spec in shown.filter_specs:
             for choice in list(spec.choices(shown))[1:]:  # the first is all
                 yield self._page(f"{name}: {spec.title} = {choice['display']}", url + choice["query_string"])
-        for kind, term in terms(model):
+        for kind, term in _terms(model):
             yield self._page(f"{name}: found by {kind}", f"{url}?q={term}")
         if shown.paginator.num_pages > 2:
             yield self._page(f"{name}: the second last page", f"{url}?p={shown.paginator.num_pages - 1}")
 
-    def _changelist(self, model: type[Model]) -> Any:
-        request = RequestFactory().get(_changelist(model))
-        request.user = self._user
+    def changelist(self, model: type[Model], url: str) -> Any:
+        """Django's own object behind a list's page."""
+        request = RequestFactory().get(url)
+        request.user = self.user
         return admin.site._registry[model].get_changelist_instance(request)
 
     def _rows(self) -> Iterator[Page]:
@@ -102,7 +107,7 @@ def lists() -> list[type[Model]]:
     return [model for model in admin.site._registry if model._meta.app_label in APPS]
 
 
-def terms(model: type[Model]) -> Iterator[tuple[str, str]]:
+def _terms(model: type[Model]) -> Iterator[tuple[str, str]]:
     """What people look for in that list: a kind and an example from the middle of the history."""
     order = _middle(Order)
     payment = Payment.objects.get(order_id=order.pk)

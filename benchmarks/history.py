@@ -61,16 +61,21 @@ class NotEmpty(Exception):
 def load(*, orders: int, done: Callable[[int], None] = lambda orders: None) -> None:
     """Write that many orders with all that belongs to them; `done` is told how many are there.
 
-    Raises NotEmpty where there are others: a made-up history among real orders could never be taken out again.
+    The warehouse's feed has a reader afterwards, who has read it all. Raises NotEmpty where there are other orders: a
+    made-up history among real ones could never be taken out again.
     """
     from django.conf import settings
 
+    from outbox import feed_tokens, subscriptions
     from shop.catalogue.seed import seed
+    from shop.feeds import WAREHOUSE
     from shop.models import Order
 
     if Order.objects.exists():
         raise NotEmpty("This database holds orders already. Load the history into a fresh one.")
     seed(stock=500)
+    subscriptions.ensure_all()
+    feed_tokens.create(feed=WAREHOUSE, name="history")
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT now() - make_interval(days => %s), make_interval(secs => %s)",
