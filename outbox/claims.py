@@ -92,15 +92,15 @@ def ring(model: type[Claimable]) -> None:
     transaction.on_commit(lambda: doorbell.ring(model.BELL))
 
 
-def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str) -> list[RowT]:
-    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody.
+def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str, only: Q | None = None) -> list[RowT]:
+    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. `only` narrows which.
 
-    The returned rows carry the new token, count of attempts and status. Rows that another transaction has
-    locked are skipped. Raises TransactionManagementError outside a transaction.
+    The returned rows carry the new token, count of attempts and status, and the time at which they were due. Rows
+    that another transaction has locked are skipped. Raises TransactionManagementError outside a transaction.
     """
     rows = list(
         model._default_manager.select_for_update(skip_locked=True, of=("self",), no_key=True)
-        .filter(due_at__lte=Now())
+        .filter(only or Q(), due_at__lte=Now())
         .order_by("due_at", "id")[:limit]
     )
     if not rows:

@@ -6,7 +6,7 @@ from django.db.models import Q
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
 from outbox.ledger_filters import among_newest
 from payments.gateways.notices import TYPES
-from payments.models import BankEvent, Dispute, Payment, PaymentAttempt, Refund
+from payments.models import BankEvent, Breaker, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
 
 
@@ -107,3 +107,8 @@ class BankEventAdmin(LedgerAdmin):
     list_filter = ["status", among_newest("type", lambda: TYPES)]
     found_by = ("event_id", "intent_id")
     search_help_text = "The bank's event or intent."
+
+
+@admin.register(Breaker)
+class BreakerAdmin(LedgerAdmin):
+    list_display = ["gateway", "status", "reason", "open_since", "retry_at", "changed_at", "changed_by"]

@@ -15,7 +15,8 @@ from outbox.events import DomainEvent
 from outbox.loops import process_name
 from outbox.publisher import publish_all
 from outbox.worker import Engine
-from payments import gateways, journal
+from payments import admission, gateways, journal
+from payments.breaker import Told
 from payments.dispute_policy import Verdict, View, first_step, next_step
 from payments.events import DisputeClosed, DisputeOpened
 from payments.gateways.base import Answer, BankDispute, Gateway, Outcome
@@ -81,6 +82,7 @@ class DisputeCaller:
                 payment = payments[dispute.payment_id]
                 verdict = next_step(_view(dispute, payment), answer)
                 self._finish(dispute, payment, verdict, seen=call.dispute.nudges)
+            admission.proceed([Told(answer=answer, moves_money=False) for _, answer in results], [])
         return []
 
     def _finish(self, dispute: Dispute, payment: Payment, verdict: Verdict, *, seen: int) -> None:

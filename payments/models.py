@@ -9,6 +9,7 @@ from django.db.models.functions import Now
 
 from outbox.claims import Claimable
 from outbox.transitions import Graph
+from payments.bank_models import Breaker as Breaker  # Django looks for models here
 
 
 class Payment(Claimable):

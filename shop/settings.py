@@ -134,6 +134,8 @@ HOLD_MINUTES = env.int("HOLD_MINUTES", default=60)
 CARD_TRIES_PER_ADDRESS = env.int("CARD_TRIES_PER_ADDRESS", default=30)
 CARD_TRIES_PER_SESSION = env.int("CARD_TRIES_PER_SESSION", default=10)
 CARD_TRIES_GLOBAL = env.int("CARD_TRIES_GLOBAL", default=120)
+# Minutes without charges after which the store takes no orders (shop/intake.py). 0: it always takes them.
+INTAKE_STOP_MINUTES = env.int("INTAKE_STOP_MINUTES", default=10)
 
 # Acceptance rules (shop/acceptance.py). Amounts in minor units; 0 switches a rule off.
 REVIEW_ORDERS_ABOVE = env.int("REVIEW_ORDERS_ABOVE", default=200_000)

@@ -1,0 +1,93 @@
+"""Which calls may be made now: for a whole batch at once, when rows are claimed and when further calls follow.
+
+What may not be asked now goes back without having been tried.
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from django.db.models import Q
+
+from outbox.claims import Claimable
+from payments import breaker
+from payments.breaker import Position, Told
+
+RowT = TypeVar("RowT", bound=Claimable)
+StepT = TypeVar("StepT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Generic[RowT, StepT]):
+    """A call that a claimed row wants to be made: `number` counts the calls of its claim, `seen` its nudges when it
+    was claimed. `probe`: the breaker's own attempt to find out."""
+
+    row: RowT
+    step: StepT
+    seen: int
+    moves_money: bool
+    number: int = 1
+    probe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postponed(Generic[RowT, StepT]):
+    """It goes back, to be claimed again in `due_in`."""
+
+    asked: Asked[RowT, StepT]
+    due_in: dt.timedelta
+
+    @property
+    def uncounted(self) -> int:
+        """A claim that led to no call at all is not counted as a try."""
+        return int(self.asked.number == 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted(Generic[RowT, StepT]):
+    calls: tuple[Asked[RowT, StepT], ...] = ()
+    postponed: tuple[Postponed[RowT, StepT], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many rows may be claimed, and which."""
+
+    limit: int
+    only: Q
+    position: Position
+
+
+def room(model: type[Claimable], *, limit: int) -> Room:
+    """Before a claim. While the breaker is open, rows whose next call is a charge or refund for sure stay unclaimed,
+    however many they are; when its pause is over, one row is claimed at a time until one is the probe."""
+    position = breaker.read()
+    if position.flows:
+        return Room(limit=limit, only=Q(), position=position)
+    if position.may_probe:
+        return Room(limit=1, only=Q(), position=position)
+    return Room(limit=limit, only=~Q(status__in=model.CLAIMED_STATUS), position=position)
+
+
+def admit(asked: Sequence[Asked[RowT, StepT]], *, position: Position) -> Admitted[RowT, StepT]:
+    """Of the first calls of a claim, those that the breaker lets through."""
+    if position.flows:
+        return Admitted(calls=tuple(asked))
+    calls, postponed = [], []
+    for each in asked:
+        if not each.moves_money or each.probe:
+            calls.append(each)
+        elif breaker.take_probe(position):
+            position = replace(position, retry_at=None)
+            calls.append(replace(each, probe=True))
+        else:
+            postponed.append(Postponed(asked=each, due_in=position.wait))
+    return Admitted(calls=tuple(calls), postponed=tuple(postponed))
+
+
+def proceed(told: Sequence[Told], asked: Sequence[Asked[RowT, StepT]]) -> Admitted[RowT, StepT]:
+    """After a batch of answers: judge the bank by them, then admit the calls that follow from them."""
+    breaker.judge(told)
+    held_back = any(each.moves_money and not each.probe for each in asked)
+    return admit(asked, position=breaker.read() if held_back else Position())
