@@ -6,7 +6,7 @@ from django.db.models import Q
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
 from outbox.ledger_filters import among_newest
 from payments.gateways.notices import TYPES
-from payments.models import BankEvent, Breaker, Dispute, Payment, PaymentAttempt, Refund
+from payments.models import BankEvent, Breaker, Bucket, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
 
 
@@ -112,3 +112,8 @@ class BankEventAdmin(LedgerAdmin):
 @admin.register(Breaker)
 class BreakerAdmin(LedgerAdmin):
     list_display = ["gateway", "status", "reason", "open_since", "retry_at", "changed_at", "changed_by"]
+
+
+@admin.register(Bucket)
+class BucketAdmin(LedgerAdmin):
+    list_display = ["gateway", "tokens", "rate", "filled_at"]

@@ -1,4 +1,4 @@
-"""Rows about the bank as a whole: whether it may be asked for money now."""
+"""Rows about the bank as a whole: whether it may be asked for money now, how fast."""
 
 from typing import ClassVar
 
@@ -53,3 +53,20 @@ class Breaker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.gateway}: {self.get_status_display().lower()}"
+
+
+class Bucket(models.Model):
+    """Tokens for calls to a gateway, shared by every worker of the store (`payments.limiter`)."""
+
+    gateway = models.CharField(max_length=30, unique=True)
+    tokens = models.FloatField()
+    rate = models.FloatField(help_text="Tokens a second; lowered when the bank says that we are too fast.")
+    filled_at = models.DateTimeField(
+        db_default=Now(), help_text="Up to when it was filled; in the future while the bank wants us to wait."
+    )
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(tokens__gte=0, rate__gt=0), name="bucket_holds_what_it_has")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}: {self.tokens:.1f} tokens, {self.rate:.1f} a second"

@@ -15,7 +15,7 @@ from outbox.events import DomainEvent
 from outbox.loops import process_name
 from outbox.publisher import publish_all
 from outbox.worker import Engine
-from payments import admission, gateways, journal
+from payments import admission, gateways, journal, limiter
 from payments.breaker import Told
 from payments.dispute_policy import Verdict, View, first_step, next_step
 from payments.events import DisputeClosed, DisputeOpened
@@ -45,7 +45,8 @@ class DisputeCaller:
 
     def claim(self, *, limit: int) -> list[DisputeCall]:
         with transaction.atomic():
-            disputes = claims.claim(Dispute, limit=limit, lease=self._lease, worker=self._worker)
+            room = admission.room(Dispute, limit=limit)
+            disputes = claims.claim(Dispute, limit=room.limit, lease=self._lease, worker=self._worker)
             payments = _payments(disputes)
             calls = []
             for dispute in disputes:
@@ -61,6 +62,7 @@ class DisputeCaller:
                     worker=self._worker,
                 )
                 calls.append(DisputeCall(dispute=dispute, attempt_id=attempt.pk))
+            limiter.give_back(room.limit - len(calls))
         return calls
 
     def perform(self, call: DisputeCall) -> Answer:

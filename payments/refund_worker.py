@@ -45,6 +45,7 @@ class RefundCall:
     body: Body
     seen: int
     number: int = 1
+    was_due: dt.datetime | None = None
     moves_money: bool = False
     probe: bool = False
 
@@ -63,8 +64,10 @@ class RefundCaller:
             room = admission.room(Refund, limit=limit)
             refunds = claims.claim(Refund, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
             views = self._views(refunds)
-            asked = [_asked(each, first_step(views[each.pk]), seen=each.nudges) for each in refunds]
-            admitted = admission.admit(asked, position=room.position)
+            asked = [
+                _asked(each, first_step(views[each.pk]), seen=each.nudges, was_due=each.due_at) for each in refunds
+            ]
+            admitted = admission.admit(asked, room=room)
             self._give_back(admitted.postponed, views)
             return self._open(admitted.calls)
 
@@ -120,6 +123,7 @@ class RefundCaller:
                 body=attempt.request,
                 seen=each.seen,
                 number=each.number,
+                was_due=each.was_due,
                 moves_money=each.moves_money,
                 probe=each.probe,
             )
@@ -186,7 +190,7 @@ class RefundCaller:
         if isinstance(step, Phase) and call.number >= MAX_CALLS:
             step = Verdict(status=Refund.Status.UNKNOWN, due_in=dt.timedelta(seconds=1))
         if isinstance(step, Phase):
-            return _asked(refund, step, seen=call.seen, number=call.number + 1, probe=call.probe)
+            return _asked(refund, step, seen=call.seen, was_due=call.was_due, number=call.number + 1, probe=call.probe)
         self._finish(refund, step, seen=call.seen)
         return None
 
@@ -229,8 +233,12 @@ def make_engine(*, in_flight: int = 4, gateway: Gateway | None = None) -> Engine
     return Engine(caller, in_flight=in_flight, name="refunds")
 
 
-def _asked(refund: Refund, phase: Phase, *, seen: int, number: int = 1, probe: bool = False) -> Asked[Refund, Phase]:
-    return Asked(row=refund, step=phase, seen=seen, moves_money=phase in MONEY, number=number, probe=probe)
+def _asked(
+    refund: Refund, phase: Phase, *, seen: int, was_due: dt.datetime | None, number: int = 1, probe: bool = False
+) -> Asked[Refund, Phase]:
+    return Asked(
+        row=refund, step=phase, seen=seen, was_due=was_due, moves_money=phase in MONEY, number=number, probe=probe
+    )
 
 
 def _event(refund: Refund, verdict: Verdict) -> DomainEvent | None:

@@ -53,6 +53,7 @@ class BankCall:
     card_no: int
     seen: int
     number: int = 1
+    was_due: dt.datetime | None = None
     moves_money: bool = False
     probe: bool = False
 
@@ -83,8 +84,12 @@ class PaymentCaller:
             payments = claims.claim(Payment, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
             views = self._views(payments)
             steps = [(payment, first_step(views[payment.pk])) for payment in payments]
-            asked = [_asked(payment, step, seen=payment.nudges) for payment, step in steps if isinstance(step, Call)]
-            admitted = admission.admit(asked, position=room.position)
+            asked = [
+                _asked(payment, step, seen=payment.nudges, was_due=payment.due_at)
+                for payment, step in steps
+                if isinstance(step, Call)
+            ]
+            admitted = admission.admit(asked, room=room)
             calls = self._open(admitted.calls)
             self._give_back(admitted.postponed, views)
             ended = [(payment, step) for payment, step in steps if isinstance(step, Verdict)]
@@ -144,6 +149,7 @@ class PaymentCaller:
                 card_no=each.row.card_no,
                 seen=each.seen,
                 number=each.number,
+                was_due=each.was_due,
                 moves_money=each.moves_money,
                 probe=each.probe,
             )
@@ -243,7 +249,7 @@ class PaymentCaller:
         self._note_intent(payment, answer)
         step = _within_lease(next_step(views[payment.pk], call.phase, answer), payment, call)
         if isinstance(step, Call):
-            return _asked(payment, step, seen=call.seen, number=call.number + 1, probe=call.probe)
+            return _asked(payment, step, seen=call.seen, was_due=call.was_due, number=call.number + 1, probe=call.probe)
         self._finish(payment, step, seen=call.seen)
         return None
 
@@ -298,10 +304,14 @@ def make_engine(*, in_flight: int | None = None, gateway: Gateway | None = None)
     return Engine(caller, in_flight=number, name="payments")
 
 
-def _asked(payment: Payment, call: Call, *, seen: int, number: int = 1, probe: bool = False) -> Asked[Payment, Call]:
+def _asked(
+    payment: Payment, call: Call, *, seen: int, was_due: dt.datetime | None, number: int = 1, probe: bool = False
+) -> Asked[Payment, Call]:
     # An intent that is created only to be canceled moves no money.
     moves_money = call.phase in MONEY and payment.status != Payment.Status.CANCELING
-    return Asked(row=payment, step=call, seen=seen, moves_money=moves_money, number=number, probe=probe)
+    return Asked(
+        row=payment, step=call, seen=seen, was_due=was_due, moves_money=moves_money, number=number, probe=probe
+    )
 
 
 def _within_lease(step: Step, payment: Payment, call: BankCall) -> Step:

@@ -173,6 +173,10 @@ PAYMENT_READ_TIMEOUT = env.float("PAYMENT_READ_TIMEOUT", default=10.0)
 PAYMENT_CALL_DEADLINE = env.float("PAYMENT_CALL_DEADLINE", default=15.0)
 # Seconds until what the bank says of an intent is taken as settled after a doubtful call.
 PAYMENT_SETTLE_SECONDS = env.float("PAYMENT_SETTLE_SECONDS", default=30.0)
+# Calls to the bank a second, of all workers together, and how many may be made at once after a rest; 0: no limit.
+# Stripe lets 25 a second through in test mode, and to one endpoint in live mode (docs.stripe.com/rate-limits).
+PAYMENT_CALLS_PER_SECOND = env.float("PAYMENT_CALLS_PER_SECOND", default=20.0)
+PAYMENT_CALL_BURST = env.int("PAYMENT_CALL_BURST", default=5)
 
 # A person's refund above this (minor units) waits for a second person; 0: never.
 REFUND_APPROVAL_ABOVE = env.int("REFUND_APPROVAL_ABOVE", default=10_000)
