@@ -92,15 +92,15 @@ def ring(model: type[Claimable]) -> None:
     transaction.on_commit(lambda: doorbell.ring(model.BELL))
 
 
-def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str) -> list[RowT]:
-    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody.
+def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str, only: Q | None = None) -> list[RowT]:
+    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. `only` narrows which.
 
-    The returned rows carry the new token, count of attempts and status. Rows that another transaction has
-    locked are skipped. Raises TransactionManagementError outside a transaction.
+    The returned rows carry the new token, count of attempts and status, and the time at which they were due. Rows
+    that another transaction has locked are skipped. Raises TransactionManagementError outside a transaction.
     """
     rows = list(
         model._default_manager.select_for_update(skip_locked=True, of=("self",), no_key=True)
-        .filter(due_at__lte=Now())
+        .filter(only or Q(), due_at__lte=Now())
         .order_by("due_at", "id")[:limit]
     )
     if not rows:
@@ -122,6 +122,11 @@ def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str) ->
     return rows
 
 
+def due(model: type[Claimable], *, limit: int, only: Q | None = None) -> int:
+    """How many rows could be claimed now, counted up to `limit`."""
+    return model._default_manager.filter(only or Q(), due_at__lte=Now()).order_by()[:limit].count()
+
+
 def held(model: type[RowT], rows: Iterable[RowT]) -> dict[int, RowT]:
     """Those of the claimed rows that are still held by their claim: fresh, locked, by primary key.
 
@@ -132,15 +137,16 @@ def held(model: type[RowT], rows: Iterable[RowT]) -> dict[int, RowT]:
     return {row.pk: row for row in found if row.token is not None and row.token == tokens[row.pk]}
 
 
-def finish(row: Claimable, *, status: str, seen: int, due_in: dt.timedelta | None, **fields: Any) -> None:
+def finish(row: Claimable, *, status: str, seen: int, due_in: dt.timedelta | dt.datetime | None, **fields: Any) -> None:
     """Write a claim's result and give the row back; `row` is a row of the claim or of `held()`.
 
     `seen` is the count of nudges when the row was claimed: if there were more since, it is due now, provided
-    that a nudge makes a row of this `status` due at all. `due_in` None means not before something makes it due.
+    that a nudge makes a row of this `status` due at all. `due_in` is an interval from now or the time itself;
+    None means not before something makes it due.
     Raises ClaimLost unless exactly this claim still holds the row.
     """
     model = type(row)
-    later: Any = None if due_in is None else Now() + due_in
+    later: Any = Now() + due_in if isinstance(due_in, dt.timedelta) else due_in
     if status in model.NUDGED and not fields.get("blocked_reason"):
         later = Case(When(nudges__gt=seen, then=Now()), default=later, output_field=models.DateTimeField())
     written = model._default_manager.filter(pk=row.pk, token=row.token).update(

@@ -6,7 +6,7 @@ from django.db.models import Q
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
 from outbox.ledger_filters import among_newest, blocked, one_of
 from payments.gateways.notices import TYPES
-from payments.models import BankEvent, Dispute, Payment, PaymentAttempt, Refund
+from payments.models import BankEvent, Breaker, Bucket, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
 
 # Stripe's, of a dispute (docs.stripe.com/api/disputes/object).
@@ -134,3 +134,13 @@ class BankEventAdmin(LedgerAdmin):
     list_filter = ["status", among_newest("type", lambda: TYPES)]
     found_by = ("event_id", "intent_id")
     search_help_text = "The bank's event or intent."
+
+
+@admin.register(Breaker)
+class BreakerAdmin(LedgerAdmin):
+    list_display = ["gateway", "status", "reason", "open_since", "retry_at", "changed_at", "changed_by"]
+
+
+@admin.register(Bucket)
+class BucketAdmin(LedgerAdmin):
+    list_display = ["gateway", "tokens", "rate", "filled_at"]

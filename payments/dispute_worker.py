@@ -15,7 +15,8 @@ from outbox.events import DomainEvent
 from outbox.loops import process_name
 from outbox.publisher import publish_all
 from outbox.worker import Engine
-from payments import gateways, journal
+from payments import admission, gateways, journal, limiter
+from payments.breaker import Told
 from payments.dispute_policy import Verdict, View, first_step, next_step
 from payments.events import DisputeClosed, DisputeOpened
 from payments.gateways.base import Answer, BankDispute, Gateway, Outcome
@@ -44,7 +45,8 @@ class DisputeCaller:
 
     def claim(self, *, limit: int) -> list[DisputeCall]:
         with transaction.atomic():
-            disputes = claims.claim(Dispute, limit=limit, lease=self._lease, worker=self._worker)
+            room = admission.room(Dispute, limit=limit)
+            disputes = claims.claim(Dispute, limit=room.limit, lease=self._lease, worker=self._worker)
             payments = _payments(disputes)
             calls = []
             for dispute in disputes:
@@ -60,6 +62,7 @@ class DisputeCaller:
                     worker=self._worker,
                 )
                 calls.append(DisputeCall(dispute=dispute, attempt_id=attempt.pk))
+            limiter.give_back(room.limit - len(calls))
         return calls
 
     def perform(self, call: DisputeCall) -> Answer:
@@ -81,6 +84,7 @@ class DisputeCaller:
                 payment = payments[dispute.payment_id]
                 verdict = next_step(_view(dispute, payment), answer)
                 self._finish(dispute, payment, verdict, seen=call.dispute.nudges)
+            admission.proceed([Told(answer=answer, moves_money=False) for _, answer in results], [])
         return []
 
     def _finish(self, dispute: Dispute, payment: Payment, verdict: Verdict, *, seen: int) -> None:

@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 
 from outbox.claims import Claimable
 from outbox.transitions import Graph
+from payments.bank_models import Breaker as Breaker  # Django looks for models here
+from payments.bank_models import Bucket as Bucket
 
 
 class Payment(Claimable):

@@ -2,15 +2,15 @@
 
 import uuid
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 
 from outbox.claim_operations import claim_operations, state
 from outbox.operating import Fact, Operation, ReasonForm, Subject, locking, register
-from payments import money, refunds
-from payments.models import Dispute, Payment, Refund
+from payments import breaker, money, refunds
+from payments.models import Breaker, Dispute, Payment, Refund
 
 PERMISSION = "payments.operate_payment"
 
@@ -155,5 +155,62 @@ register(
         story=lambda row: row.payment.order_id,
         rows=lambda story: Dispute.objects.filter(payment__order_id=story).select_related("payment").order_by("id"),
         facts=lambda row: [("Dispute", f"{row.dispute_id}, {row.bank_status or row.status}")],
+    )
+)
+
+# --- the breaker ------------------------------------------------------------------------------------
+
+
+class _Switch(Operation[Breaker]):
+    permission = PERMISSION
+    expected = (breaker.AlreadySo,)
+    becomes: ClassVar[Breaker.Status]
+
+    def refusal(self, row: Breaker, *, actor: str) -> str:
+        return f"It is {row.get_status_display().lower()}." if row.status == self.becomes else ""
+
+
+class HoldOpen(_Switch):
+    """Nothing is charged or refunded from now on, until somebody gives it back. Reading and cancelling go on; after a
+    while the store takes no more orders."""
+
+    name, label, becomes = "hold", "Hold it open", Breaker.Status.HELD_OPEN
+
+    def perform(self, row: Breaker, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        breaker.hold_open(actor=actor, reason=values["reason"])
+        return "Nothing is charged or refunded any more."
+
+
+class ForceClosed(_Switch):
+    """Charges and refunds flow from now on, whatever the bank answers, until somebody gives it back."""
+
+    name, label, becomes = "force", "Force it closed", Breaker.Status.FORCED_CLOSED
+
+    def perform(self, row: Breaker, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        breaker.force_closed(actor=actor, reason=values["reason"])
+        return "Charges and refunds flow."
+
+
+class Automatic(_Switch):
+    """Charges and refunds flow as long as the bank's answers are good: the calls themselves decide again."""
+
+    name, label, becomes = "automatic", "Back to automatic", Breaker.Status.CLOSED
+
+    def refusal(self, row: Breaker, *, actor: str) -> str:
+        by_hand = row.status in (Breaker.Status.HELD_OPEN, Breaker.Status.FORCED_CLOSED)
+        return "" if by_hand else f"It is {row.get_status_display().lower()} by itself."
+
+    def perform(self, row: Breaker, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        breaker.automatic(actor=actor, reason=values["reason"])
+        return "The calls decide again."
+
+
+register(
+    Subject(
+        model=Breaker,
+        operations=[HoldOpen(), ForceClosed(), Automatic()],
+        lock=locking(Breaker),
+        state=lambda row: row.get_status_display().lower(),
+        facts=lambda row: [("Gateway", row.gateway), ("Why", row.reason)],
     )
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from outbox.pipeline import Depth, WaitsFor, claim_depths, part, rows
-from payments.models import BankEvent, Dispute, Payment, Refund
+from payments.models import BankEvent, Breaker, Dispute, Payment, Refund
 
 Status = Payment.Status
 _UNSETTLED = ", ".join(f"'{status}'" for status in Status.values if status not in Payment.FINAL)
@@ -63,3 +63,12 @@ def bank_events() -> Iterator[Depth]:
         """
     ):
         yield Depth(place="bank events", state=status, waits_for=waits_for[status], count=count, age=age)
+
+
+@part
+def breaker() -> Iterator[Depth]:
+    """Only while charges and refunds wait."""
+    waits_for = {Breaker.Status.OPEN: WaitsFor.OTHERS, Breaker.Status.HELD_OPEN: WaitsFor.PERSON}
+    for status, age in rows("SELECT status, now() - open_since FROM payments_breaker WHERE open_since IS NOT NULL"):
+        state = f"breaker {Breaker.Status(status).label.lower()}"
+        yield Depth(place="bank", state=state, waits_for=waits_for[status], count=1, age=age)

@@ -85,7 +85,7 @@ def _may_renew(use: KeyUse, settle: dt.timedelta) -> bool:
     return use.age > KEY_SAFE_AGE or (use.spent and use.age > settle)
 
 
-def _resting(view: View) -> Status:
+def resting(view: View) -> Status:
     """The status of a row that goes back without news: `unprocessed` only if nothing can have been charged."""
     if view.status not in (Status.PROCESSING, Status.UNPROCESSED):
         return Status(view.status)
@@ -142,15 +142,15 @@ def _after(view: View, phase: Phase, answer: Answer) -> Step:
         case Outcome.DECLINED | Outcome.CARD_UNUSABLE if phase is Phase.CONFIRM:
             return Verdict(status=Status.DECLINED, failure_code=answer.reason or "declined", intent=answer.intent)
         case Outcome.UNKNOWN:
-            status = Status.UNKNOWN if phase in (Phase.CREATE, Phase.CONFIRM) else _resting(view)
+            status = Status.UNKNOWN if phase in (Phase.CREATE, Phase.CONFIRM) else resting(view)
             return Verdict(status=status, due_in=IN_DOUBT.delay(attempts=view.attempts))
         case Outcome.NOT_EXECUTED:
             delay = max(answer.retry_after or dt.timedelta(0), NOT_EXECUTED.delay(attempts=view.attempts))
-            return Verdict(status=_resting(view), due_in=delay)
+            return Verdict(status=resting(view), due_in=delay)
         case Outcome.UNAUTHORIZED:
-            return Verdict(status=_resting(view), due_in=UNAUTHORIZED.delay(attempts=view.attempts))
+            return Verdict(status=resting(view), due_in=UNAUTHORIZED.delay(attempts=view.attempts))
     said = f"{answer.outcome}, {answer.code or answer.http_status}: {answer.message}"
-    return Verdict(status=_resting(view), blocked_reason=f"{phase}: the bank refused our request ({said})")
+    return Verdict(status=resting(view), blocked_reason=f"{phase}: the bank refused our request ({said})")
 
 
 def _read(view: View, phase: Phase, intent: Intent) -> Step:
@@ -172,7 +172,7 @@ def _read(view: View, phase: Phase, intent: Intent) -> Step:
         case IntentStatus.REQUIRES_PAYMENT_METHOD | IntentStatus.REQUIRES_CONFIRMATION:
             return _unsettled(view, phase, intent)
     return Verdict(
-        status=_resting(view),
+        status=resting(view),
         blocked_reason=f"the intent is {intent.status}, which this store never asks for",
     )
 

@@ -53,8 +53,8 @@ class Verdict:
 Step = Phase | Verdict
 
 
-def first_step(view: View) -> Step:
-    """What to do with a row that was just claimed."""
+def first_step(view: View) -> Phase:
+    """What to do with a row that was just claimed: always a call."""
     if view.refund_id:
         return Phase.READ
     if view.use is None:
@@ -63,11 +63,16 @@ def first_step(view: View) -> Step:
     return Phase.FIND if told or view.use.age > KEY_SAFE_AGE else Phase.REFUND
 
 
+def resting(view: View) -> Status:
+    """The status of a row that goes back without news: `unprocessed` only if nothing can have been sent."""
+    if view.use is not None and view.use.doubtful and not view.refund_id:
+        return Status.UNKNOWN
+    return Status.UNPROCESSED if view.status == Status.PROCESSING else Status(view.status)
+
+
 def next_step(view: View, phase: Phase, answer: Answer) -> Step:
     """What to do after an answer; `view` is fresh and its journal holds this answer."""
-    resting = Status.UNPROCESSED if view.status == Status.PROCESSING else Status(view.status)
-    if view.use is not None and view.use.doubtful and not view.refund_id:
-        resting = Status.UNKNOWN
+    rest = resting(view)
     match answer.outcome:
         case Outcome.ANSWERED if answer.refund is not None:
             return _read(view, answer.refund)
@@ -75,20 +80,20 @@ def next_step(view: View, phase: Phase, answer: Answer) -> Step:
             reason = f"the bank has no refund with our id, and its key is too old to be sent again: {answer.message}"
             return Verdict(status=Status.UNKNOWN, blocked_reason=reason)
         case Outcome.UNKNOWN:
-            status = Status.UNKNOWN if phase is Phase.REFUND else resting
+            status = Status.UNKNOWN if phase is Phase.REFUND else rest
             return Verdict(status=status, due_in=IN_DOUBT.delay(attempts=view.attempts))
         case Outcome.NOT_EXECUTED:
             delay = max(answer.retry_after or dt.timedelta(0), NOT_EXECUTED.delay(attempts=view.attempts))
-            return Verdict(status=resting, due_in=delay)
+            return Verdict(status=rest, due_in=delay)
         case Outcome.UNAUTHORIZED:
-            return Verdict(status=resting, due_in=UNAUTHORIZED.delay(attempts=view.attempts))
+            return Verdict(status=rest, due_in=UNAUTHORIZED.delay(attempts=view.attempts))
         case Outcome.REFUSED if phase is Phase.REFUND and view.use is None:
             # Definite, and nothing of ours was ever executed: such as charge_already_refunded, charge_disputed.
             return Verdict(status=Status.FAILED, failure_code=answer.code or "refused")
         case Outcome.REFUSED if phase is Phase.REFUND:
             return Phase.FIND  # refused now, perhaps because our own earlier call was executed
     reason = f"{phase}: the bank refused our request ({answer.outcome}, {answer.code}): {answer.message}"
-    return Verdict(status=resting, blocked_reason=reason)
+    return Verdict(status=rest, blocked_reason=reason)
 
 
 def _read(view: View, refund: BankRefund) -> Verdict:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -19,11 +19,13 @@ from outbox.loops import process_name
 from outbox.publisher import publish_all
 from outbox.transport import calling
 from outbox.worker import Engine
-from payments import gateways, journal
+from payments import admission, gateways, journal
+from payments.admission import Asked, Postponed
+from payments.breaker import MONEY, Told
 from payments.events import RefundFailed, RefundProcessed
 from payments.gateways.base import Answer, Body, Gateway, Outcome
 from payments.models import PaymentAttempt, Refund
-from payments.refund_policy import Phase, Step, Verdict, View, first_step, next_step
+from payments.refund_policy import Phase, Verdict, View, first_step, next_step, resting
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ class RefundCall:
     body: Body
     seen: int
     number: int = 1
+    was_due: dt.datetime | None = None
+    moves_money: bool = False
+    probe: bool = False
 
 
 class RefundCaller:
@@ -56,10 +61,15 @@ class RefundCaller:
 
     def claim(self, *, limit: int) -> list[RefundCall]:
         with transaction.atomic():
-            refunds = claims.claim(Refund, limit=limit, lease=self._lease, worker=self._worker)
+            room = admission.room(Refund, limit=limit)
+            refunds = claims.claim(Refund, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
             views = self._views(refunds)
-            # The first step of a claimed refund is always a call.
-            return self._open([(each, first_step(views[each.pk]), 1, each.nudges) for each in refunds])
+            asked = [
+                _asked(each, first_step(views[each.pk]), seen=each.nudges, was_due=each.due_at) for each in refunds
+            ]
+            admitted = admission.admit(asked, room=room)
+            self._give_back(admitted.postponed, views)
+            return self._open(admitted.calls)
 
     def _views(self, refunds: Sequence[Refund]) -> dict[int, View]:
         known = [refund.pk for refund in refunds if refund.attempts > 1 or refund.refund_id]
@@ -76,13 +86,14 @@ class RefundCaller:
             for refund in refunds
         }
 
-    def _open(self, asked: Sequence[tuple[Refund, Step, int, int]]) -> list[RefundCall]:
-        """Journal the calls, before any of them is made. `asked` holds refund, phase, its number, seen nudges."""
-        rows = Refund.objects.select_related("payment").in_bulk([refund.pk for refund, _, _, _ in asked])
+    def _open(self, asked: Sequence[Asked[Refund, Phase]]) -> list[RefundCall]:
+        """Journal the calls, before any of them is made."""
+        if not asked:
+            return []
+        rows = Refund.objects.select_related("payment").in_bulk([each.row.pk for each in asked])
         calls = []
-        for refund, phase, number, seen in asked:
-            if not isinstance(phase, Phase):
-                raise TypeError(f"{phase} is no call")
+        for each in asked:
+            refund, phase = each.row, each.step
             payment = rows[refund.pk].payment
             key, body = "", {}
             if phase is Phase.REFUND:
@@ -100,21 +111,37 @@ class RefundCaller:
                 card_no=payment.card_no,
                 worker=self._worker,
             )
-            calls.append((refund, payment.intent_id, attempt, phase, key, body, seen, number))
-        PaymentAttempt.objects.bulk_create([each[2] for each in calls])
+            calls.append((each, payment.intent_id, attempt))
+        PaymentAttempt.objects.bulk_create([attempt for _, _, attempt in calls])
         return [
             RefundCall(
-                refund=refund,
+                refund=each.row,
                 intent_id=intent_id,
                 attempt_id=attempt.pk,
-                phase=phase,
-                key=key,
-                body=body,
-                seen=seen,
-                number=number,
+                phase=each.step,
+                key=attempt.key,
+                body=attempt.request,
+                seen=each.seen,
+                number=each.number,
+                was_due=each.was_due,
+                moves_money=each.moves_money,
+                probe=each.probe,
             )
-            for refund, intent_id, attempt, phase, key, body, seen, number in calls
+            for each, intent_id, attempt in calls
         ]
+
+    @staticmethod
+    def _give_back(postponed: Sequence[Postponed[Refund, Phase]], views: Mapping[int, View]) -> None:
+        """What waits for the bank is as it was before its claim, but for when it is due."""
+        for each in postponed:
+            asked = each.asked
+            claims.finish(
+                asked.row,
+                status=resting(views[asked.row.pk]),
+                seen=asked.seen,
+                due_in=each.due_in,
+                attempts=F("attempts") - each.uncounted,
+            )
 
     def perform(self, call: RefundCall) -> Answer:
         crash_point("C2")
@@ -136,25 +163,36 @@ class RefundCaller:
             for call, answer in results:
                 journal.close(call.attempt_id, answer, lost=call.refund.pk not in held)
             views = self._views(list(held.values()))
-            asked: list[tuple[Refund, Step, int, int]] = []
+            asked: list[Asked[Refund, Phase]] = []
+            told = []
             for call, answer in results:
-                refund = held.get(call.refund.pk)
-                if refund is None:
-                    logger.warning("action=claim_lost refund=%s phase=%s", call.refund.pk, call.phase)
-                    continue
-                if answer.refund is not None and not refund.refund_id:
-                    refund.refund_id = answer.refund.id
-                    Refund.objects.filter(pk=refund.pk, token=refund.token).update(refund_id=refund.refund_id)
-                step = next_step(views[refund.pk], call.phase, answer)
-                if isinstance(step, Phase) and call.number >= MAX_CALLS:
-                    step = Verdict(status=Refund.Status.UNKNOWN, due_in=dt.timedelta(seconds=1))
-                if isinstance(step, Verdict):
-                    self._finish(refund, step, seen=call.seen)
-                else:
-                    asked.append((refund, step, call.number + 1, call.seen))
-            following = self._open(asked)
+                step = self._conclude(call, answer, held.get(call.refund.pk), views)
+                if step is not None:
+                    asked.append(step)
+                told.append(Told(answer=answer, moves_money=call.moves_money, probe=call.probe, ends=step is None))
+            admitted = admission.proceed(told, asked)
+            self._give_back(admitted.postponed, views)
+            following = self._open(admitted.calls)
         crash_point("C4")
         return following
+
+    def _conclude(
+        self, call: RefundCall, answer: Answer, refund: Refund | None, views: Mapping[int, View]
+    ) -> Asked[Refund, Phase] | None:
+        """The call that follows from an answer, or None: then the row is finished, where the claim still holds it."""
+        if refund is None:
+            logger.warning("action=claim_lost refund=%s phase=%s", call.refund.pk, call.phase)
+            return None
+        if answer.refund is not None and not refund.refund_id:
+            refund.refund_id = answer.refund.id
+            Refund.objects.filter(pk=refund.pk, token=refund.token).update(refund_id=refund.refund_id)
+        step = next_step(views[refund.pk], call.phase, answer)
+        if isinstance(step, Phase) and call.number >= MAX_CALLS:
+            step = Verdict(status=Refund.Status.UNKNOWN, due_in=dt.timedelta(seconds=1))
+        if isinstance(step, Phase):
+            return _asked(refund, step, seen=call.seen, was_due=call.was_due, number=call.number + 1, probe=call.probe)
+        self._finish(refund, step, seen=call.seen)
+        return None
 
     def _finish(self, refund: Refund, verdict: Verdict, *, seen: int) -> None:
         """Write the verdict by token and publish what it means. Raises ClaimLost."""
@@ -193,6 +231,14 @@ def make_engine(*, in_flight: int = 4, gateway: Gateway | None = None) -> Engine
     """The refund worker. Refunds are few: four calls at once leave the bank's limits to the payments."""
     caller = RefundCaller(gateway or gateways.make(connections=in_flight))
     return Engine(caller, in_flight=in_flight, name="refunds")
+
+
+def _asked(
+    refund: Refund, phase: Phase, *, seen: int, was_due: dt.datetime | None, number: int = 1, probe: bool = False
+) -> Asked[Refund, Phase]:
+    return Asked(
+        row=refund, step=phase, seen=seen, was_due=was_due, moves_money=phase in MONEY, number=number, probe=probe
+    )
 
 
 def _event(refund: Refund, verdict: Verdict) -> DomainEvent | None:

@@ -6,12 +6,13 @@ MAX_CALLS calls, whose deadlines together fit into the lease.
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -23,11 +24,13 @@ from outbox.loops import process_name
 from outbox.publisher import publish_all
 from outbox.transport import calling
 from outbox.worker import Engine
-from payments import gateways, journal, services
+from payments import admission, gateways, journal, services
+from payments.admission import Asked, Postponed
+from payments.breaker import MONEY, Told
 from payments.events import PaymentActionRequired, PaymentDeclined, PaymentFailed, PaymentProcessed
 from payments.gateways.base import Answer, Body, Gateway, Outcome
 from payments.models import Payment, PaymentAttempt
-from payments.policy import Call, Phase, Step, Verdict, View, first_step, next_step
+from payments.policy import Call, Phase, Step, Verdict, View, first_step, next_step, resting
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,9 @@ class BankCall:
     card_no: int
     seen: int
     number: int = 1
+    was_due: dt.datetime | None = None
+    moves_money: bool = False
+    probe: bool = False
 
 
 class PaymentCaller:
@@ -74,11 +80,18 @@ class PaymentCaller:
 
     def _claim(self, limit: int) -> tuple[bool, list[BankCall]]:
         with transaction.atomic():
-            payments = claims.claim(Payment, limit=limit, lease=self._lease, worker=self._worker)
+            room = admission.room(Payment, limit=limit)
+            payments = claims.claim(Payment, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
             views = self._views(payments)
             steps = [(payment, first_step(views[payment.pk])) for payment in payments]
-            asked = [(payment, step, 1, payment.nudges) for payment, step in steps if isinstance(step, Call)]
-            calls = self._open(asked)
+            asked = [
+                _asked(payment, step, seen=payment.nudges, was_due=payment.due_at)
+                for payment, step in steps
+                if isinstance(step, Call)
+            ]
+            admitted = admission.admit(asked, room=room)
+            calls = self._open(admitted.calls)
+            self._give_back(admitted.postponed, views)
             ended = [(payment, step) for payment, step in steps if isinstance(step, Verdict)]
             for payment, verdict in ended:
                 self._finish(payment, verdict, seen=payment.nudges)
@@ -103,40 +116,58 @@ class PaymentCaller:
             settle=self._settle,
         )
 
-    def _open(self, asked: Sequence[tuple[Payment, Call, int, int]]) -> list[BankCall]:
-        """Journal the calls, before any of them is made. `asked` holds payment, call, its number, seen nudges."""
-        prepared = []
-        for payment, call, number, seen in asked:
-            if call.renew:
-                payment.generation += 1
-                Payment.objects.filter(pk=payment.pk).update(generation=payment.generation)
-            prepared.append((payment, call.phase, self._key(payment, call.phase), number, seen))
-        sent = journal.bodies_sent({payment.pk: key for payment, _, key, _, _ in prepared})
+    def _open(self, asked: Sequence[Asked[Payment, Call]]) -> list[BankCall]:
+        """Journal the calls, before any of them is made."""
+        if not asked:
+            return []
+        keys = []
+        for each in asked:
+            if each.step.renew:
+                each.row.generation += 1
+                Payment.objects.filter(pk=each.row.pk).update(generation=each.row.generation)
+            keys.append(self._key(each.row, each.step.phase))
+        sent = journal.bodies_sent({each.row.pk: key for each, key in zip(asked, keys, strict=True)})
         attempts = [
             PaymentAttempt(
-                payment=payment,
-                phase=phase,
+                payment=each.row,
+                phase=each.step.phase,
                 key=key,
-                request=sent.get(key) or self._body(payment, phase),
-                card_no=payment.card_no,
+                request=sent.get(key) or self._body(each.row, each.step.phase),
+                card_no=each.row.card_no,
                 worker=self._worker,
             )
-            for payment, phase, key, _, _ in prepared
+            for each, key in zip(asked, keys, strict=True)
         ]
         PaymentAttempt.objects.bulk_create(attempts)
         return [
             BankCall(
-                payment=payment,
+                payment=each.row,
                 attempt_id=attempt.pk,
-                phase=phase,
+                phase=each.step.phase,
                 key=key,
                 body=attempt.request,
-                card_no=payment.card_no,
-                seen=seen,
-                number=number,
+                card_no=each.row.card_no,
+                seen=each.seen,
+                number=each.number,
+                was_due=each.was_due,
+                moves_money=each.moves_money,
+                probe=each.probe,
             )
-            for (payment, phase, key, number, seen), attempt in zip(prepared, attempts, strict=True)
+            for each, key, attempt in zip(asked, keys, attempts, strict=True)
         ]
+
+    @staticmethod
+    def _give_back(postponed: Sequence[Postponed[Payment, Call]], views: Mapping[int, View]) -> None:
+        """What waits for the bank is as it was before its claim, but for when it is due."""
+        for each in postponed:
+            asked = each.asked
+            claims.finish(
+                asked.row,
+                status=resting(views[asked.row.pk]),
+                seen=asked.seen,
+                due_in=each.due_in,
+                attempts=F("attempts") - each.uncounted,
+            )
 
     @staticmethod
     def _key(payment: Payment, phase: Phase) -> str:
@@ -192,25 +223,35 @@ class PaymentCaller:
             for call, answer in results:
                 journal.close(call.attempt_id, answer, lost=call.payment.pk not in held)
             views = self._views(list(held.values()))
-            asked = []
+            asked: list[Asked[Payment, Call]] = []
+            told = []
             for call, answer in results:
-                payment = held.get(call.payment.pk)
-                if payment is None:
-                    logger.warning("action=claim_lost payment=%s phase=%s", call.payment.pk, call.phase)
-                    continue
-                self._note_intent(payment, answer)
-                step = next_step(views[payment.pk], call.phase, answer)
-                step = _within_lease(step, payment, call)
-                if isinstance(step, Call):
-                    asked.append((payment, step, call.number + 1, call.seen))
-                else:
-                    self._finish(payment, step, seen=call.seen)
-            following = self._open(asked)
+                step = self._conclude(call, answer, held.get(call.payment.pk), views)
+                if step is not None:
+                    asked.append(step)
+                told.append(Told(answer=answer, moves_money=call.moves_money, probe=call.probe, ends=step is None))
+            admitted = admission.proceed(told, asked)
+            self._give_back(admitted.postponed, views)
+            following = self._open(admitted.calls)
         for point in {"P4" if call.phase is Phase.CREATE else "P7" for call, _ in results}:
             crash_point(point)
         if any(call.phase is Phase.CANCEL for call, _ in results):
             crash_point("X3")
         return following
+
+    def _conclude(
+        self, call: BankCall, answer: Answer, payment: Payment | None, views: Mapping[int, View]
+    ) -> Asked[Payment, Call] | None:
+        """The call that follows from an answer, or None: then the row is finished, where the claim still holds it."""
+        if payment is None:
+            logger.warning("action=claim_lost payment=%s phase=%s", call.payment.pk, call.phase)
+            return None
+        self._note_intent(payment, answer)
+        step = _within_lease(next_step(views[payment.pk], call.phase, answer), payment, call)
+        if isinstance(step, Call):
+            return _asked(payment, step, seen=call.seen, was_due=call.was_due, number=call.number + 1, probe=call.probe)
+        self._finish(payment, step, seen=call.seen)
+        return None
 
     @staticmethod
     def _note_intent(payment: Payment, answer: Answer) -> None:
@@ -261,6 +302,16 @@ def make_engine(*, in_flight: int | None = None, gateway: Gateway | None = None)
     number = in_flight or settings.PAYMENT_IN_FLIGHT
     caller = PaymentCaller(gateway or gateways.make(connections=number))
     return Engine(caller, in_flight=number, name="payments")
+
+
+def _asked(
+    payment: Payment, call: Call, *, seen: int, was_due: dt.datetime | None, number: int = 1, probe: bool = False
+) -> Asked[Payment, Call]:
+    # An intent that is created only to be canceled moves no money.
+    moves_money = call.phase in MONEY and payment.status != Payment.Status.CANCELING
+    return Asked(
+        row=payment, step=call, seen=seen, was_due=was_due, moves_money=moves_money, number=number, probe=probe
+    )
 
 
 def _within_lease(step: Step, payment: Payment, call: BankCall) -> Step:

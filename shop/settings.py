@@ -136,6 +136,8 @@ HOLD_MINUTES = env.int("HOLD_MINUTES", default=60)
 CARD_TRIES_PER_ADDRESS = env.int("CARD_TRIES_PER_ADDRESS", default=30)
 CARD_TRIES_PER_SESSION = env.int("CARD_TRIES_PER_SESSION", default=10)
 CARD_TRIES_GLOBAL = env.int("CARD_TRIES_GLOBAL", default=120)
+# Minutes without charges after which the store takes no orders (shop/intake.py). 0: it always takes them.
+INTAKE_STOP_MINUTES = env.int("INTAKE_STOP_MINUTES", default=10)
 
 # Acceptance rules (shop/acceptance.py). Amounts in minor units; 0 switches a rule off.
 REVIEW_ORDERS_ABOVE = env.int("REVIEW_ORDERS_ABOVE", default=200_000)
@@ -173,6 +175,10 @@ PAYMENT_READ_TIMEOUT = env.float("PAYMENT_READ_TIMEOUT", default=10.0)
 PAYMENT_CALL_DEADLINE = env.float("PAYMENT_CALL_DEADLINE", default=15.0)
 # Seconds until what the bank says of an intent is taken as settled after a doubtful call.
 PAYMENT_SETTLE_SECONDS = env.float("PAYMENT_SETTLE_SECONDS", default=30.0)
+# Calls to the bank a second, of all workers together, and how many may be made at once after a rest; 0: no limit.
+# Stripe lets 25 a second through in test mode, and to one endpoint in live mode (docs.stripe.com/rate-limits).
+PAYMENT_CALLS_PER_SECOND = env.float("PAYMENT_CALLS_PER_SECOND", default=20.0)
+PAYMENT_CALL_BURST = env.int("PAYMENT_CALL_BURST", default=5)
 
 # A person's refund above this (minor units) waits for a second person; 0: never.
 REFUND_APPROVAL_ABOVE = env.int("REFUND_APPROVAL_ABOVE", default=10_000)

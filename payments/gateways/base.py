@@ -157,5 +157,8 @@ class Gateway(Protocol):
         """What the bank has told, oldest first: all after the event `after`; where that is empty, or so old that the
         bank has forgotten it, all created since. Raises ConnectionError when the bank does not answer."""
 
+    def ping(self) -> Answer:
+        """Ask for as little as possible: ANSWERED when the bank works and knows our key."""
+
     def list(self, *, since: dt.datetime) -> Iterator[Intent]:
         """Every intent created since, newest first. Raises ConnectionError when the bank does not answer."""

@@ -128,6 +128,9 @@ class StripeGateway:
         params: Any = {"types": list(TYPES), "limit": 100, **which}
         return self._events.list(params)
 
+    def ping(self) -> Answer:
+        return _answered(lambda: self._intents.list({"limit": 1}) and None)
+
     def list(self, *, since: dt.datetime) -> Iterator[Intent]:
         try:
             page = self._intents.list({"limit": 100, "created": {"gte": int(since.timestamp())}})

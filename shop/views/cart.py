@@ -4,7 +4,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from shop import selectors
+from shop import intake, selectors
 from shop.cart import Cart
 from shop.forms import CartForm
 from shop.services import MAX_QUANTITY
@@ -13,12 +13,19 @@ from shop.services import MAX_QUANTITY
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def cart(request: HttpRequest) -> HttpResponse:
-    """The cart as it stands today; a POST adds, changes or removes one line (CartForm) and comes back."""
+    """The cart as it stands today; a POST adds, changes or removes one line (CartForm) and comes back.
+
+    While the store takes no orders the page says so, with its status too, and the cart can be filled all the same."""
     if request.method == "POST":
         _change(request, Cart(request.session))
         return redirect("cart")
     shown = selectors.priced(Cart(request.session).lines)
-    return render(request, "shop/cart.html", {"priced": shown, "max_quantity": MAX_QUANTITY})
+    is_closed = bool(shown.lines) and intake.stopped()
+    context = {"priced": shown, "max_quantity": MAX_QUANTITY, "is_closed": is_closed}
+    response = render(request, "shop/cart.html", context, status=503 if is_closed else 200)
+    if is_closed:
+        response["Retry-After"] = str(round(intake.RETRY_AFTER.total_seconds()))
+    return response
 
 
 def _change(request: HttpRequest, cart: Cart) -> None:

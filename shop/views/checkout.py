@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
 from payments.money import AmountNotChargeable
-from shop import limits, selectors
+from shop import intake, limits, selectors
 from shop.cart import Cart
 from shop.forms import CheckoutForm
 from shop.models import Order, ShippingMethod
@@ -37,6 +37,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     cart = Cart(request.session)
     if request.method == "POST":
         return _send(request, cart)
+    if cart and intake.stopped():
+        return _closed(request)
     return _page(request, CheckoutForm(), cart.lines) if cart else redirect("cart")
 
 
@@ -50,8 +52,10 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
         return _page(request, form, cart.lines, status=409)
     lines = _lines(earlier) if earlier else cart.lines
     try:
-        # The same order, sent again, brings no other card.
+        # The same order, sent again, brings no other card, and is found whatever the bank does.
         if not selectors.is_ordered(form.cleaned_data["checkout_token"]):
+            if intake.stopped():
+                return _closed(request)
             limits.take_card_try(request, now=timezone.now())
         placed = place_order(
             checkout_token=form.cleaned_data["checkout_token"],
@@ -72,6 +76,10 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
     if earlier is None:
         cart.clear()
     return redirect(placed.order)
+
+
+def _closed(request: HttpRequest) -> HttpResponse:
+    return errors.no_orders(request, retry_after=round(intake.RETRY_AFTER.total_seconds()))
 
 
 def _order_of_earlier_cart(token: uuid.UUID | None, cart: Cart) -> Order | None:

@@ -60,6 +60,13 @@ def too_many_tries(request: HttpRequest, *, retry_after: int, order_address: str
     return response
 
 
+def no_orders(request: HttpRequest, *, retry_after: int) -> HttpResponse:
+    """503 while nothing can be charged; `retry_after` in seconds. The rest of the store is open."""
+    response = _page("no_orders.html", status=503)
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
 def _page(template: str, *, status: int, **context: object) -> HttpResponse:
     body = loader.render_to_string(template, {"store_name": settings.STORE_NAME, **context})
     return HttpResponse(body, status=status, headers={"Cache-Control": "no-store"})

@@ -10,14 +10,14 @@ from django.db import IntegrityError, connection, transaction
 from notifications.models import Message
 from outbox.events import DomainEvent
 from outbox.transitions import edges
-from payments.models import Dispute, Payment, Refund
+from payments.models import Breaker, Dispute, Payment, Refund
 from shop import process_managers as process
 from shop.acceptance import Verdict
 from shop.models import Order, Screening
 from shop.process_managers import NotPossible, OrderProcess, apply
 from tests.unit import test_order_process as facts
 
-MODELS: list[Any] = [Payment, Refund, Dispute, Order, Screening, Message]
+MODELS: list[Any] = [Payment, Refund, Dispute, Breaker, Order, Screening, Message]
 STATES = Path(__file__).parents[2] / "docs" / "states.md"
 
 

@@ -15,8 +15,8 @@ from outbox import feed_tokens, subscriptions
 from outbox.dispatcher import dispatch_once
 from outbox.models import FeedToken, ParkedEvent, Subscription
 from outbox.relay import relay_once
-from payments import refunds
-from payments.models import Dispute, Payment, Refund
+from payments import breaker, refunds
+from payments.models import Breaker, Dispute, Payment, Refund
 from shop.groups import ADMINISTRATOR, APPROVER, OPERATOR, WAREHOUSE
 from shop.models import Concern, Order, Product, Screening
 from tests.integration.orders import offer, place
@@ -164,6 +164,15 @@ def _product() -> Product:
     return offer()
 
 
+def _breaker(**fields: Any) -> Breaker:
+    breaker.ensure()
+    closed = {"status": "closed", "open_since": None, "retry_at": None}
+    Breaker.objects.filter(status__in=["held_open", "open", "forced_closed"]).update(**closed)
+    if fields:
+        Breaker.objects.update(**fields)
+    return Breaker.objects.get()
+
+
 BLOCKED: dict[str, Any] = {"blocked_reason": "the bank refused our request", "due_at": None}
 LATER: dict[str, Any] = {"due_at": "2099-01-01T00:00:00Z"}
 
@@ -189,6 +198,9 @@ SCENARIOS: dict[tuple[str, str], Scenario] = {
     ("payments.dispute", "retry"): Scenario(prepare=lambda: _dispute(**LATER)),
     ("payments.dispute", "check"): Scenario(prepare=_dispute),
     ("payments.dispute", "unblock"): Scenario(prepare=lambda: _dispute(**BLOCKED)),
+    ("payments.breaker", "hold"): Scenario(prepare=_breaker),
+    ("payments.breaker", "force"): Scenario(prepare=_breaker),
+    ("payments.breaker", "automatic"): Scenario(prepare=lambda: _breaker(status="held_open", open_since=Now())),
     ("notifications.message", "resend"): Scenario(prepare=lambda: _message(status="failed")),
     ("notifications.message", "confirm"): Scenario(prepare=lambda: _message(status="ambiguous", ambiguous_at=Now())),
     ("notifications.message", "retry"): Scenario(prepare=lambda: _message(**LATER)),

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from outbox.models import OutboxRecord
 from outbox.worker import Engine
 from payments import services
-from payments.models import Payment, PaymentAttempt, Refund
+from payments.models import Breaker, Payment, PaymentAttempt, Refund
 from payments.worker import make_engine
 from tests.sandbox_process import SandboxProcess
 
@@ -52,7 +52,8 @@ class Scene:
 
     @staticmethod
     def make_due() -> None:
-        """Time passes: every backoff and every lease is over, and every doubtful call has settled."""
+        """Time passes: every backoff, every lease and every pause is over, and every doubtful call has settled."""
+        Breaker.objects.filter(retry_at__isnull=False).update(retry_at=Now() - dt.timedelta(seconds=1))
         Payment.objects.filter(due_at__isnull=False).update(due_at=Now() - dt.timedelta(seconds=1))
         Refund.objects.filter(due_at__isnull=False).update(due_at=Now() - dt.timedelta(seconds=1))
         _rewrite_journal("started_at = started_at - interval '1 minute'")

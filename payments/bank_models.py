@@ -1,0 +1,72 @@
+"""Rows about the bank as a whole: whether it may be asked for money now, how fast."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from outbox.transitions import Graph
+
+
+class Breaker(models.Model):
+    """Whether charges and refunds flow to a gateway, for every worker of the store (`payments.breaker`).
+
+    What only reads or cancels is never held back.
+    """
+
+    class Status(models.TextChoices):
+        CLOSED = "closed"  # they flow; watched → open
+        OPEN = "open"  # they wait; a probe is let through at retry_at → closed
+        HELD_OPEN = "held_open"  # they wait until a person says otherwise
+        FORCED_CLOSED = "forced_closed"  # they flow, whatever the bank answers
+
+    TRANSITIONS: ClassVar[Graph] = {
+        "closed": frozenset({"open", "held_open", "forced_closed"}),
+        "open": frozenset({"closed", "held_open", "forced_closed"}),
+        "held_open": frozenset({"closed", "forced_closed"}),
+        "forced_closed": frozenset({"closed", "held_open"}),
+    }
+    STOPS = frozenset({Status.OPEN, Status.HELD_OPEN})
+
+    gateway = models.CharField(max_length=30, unique=True)
+    status = models.CharField(max_length=16, choices=Status, default=Status.CLOSED)
+    reason = models.CharField(max_length=500, blank=True, help_text="Why it is as it is.")
+    changed_at = models.DateTimeField(db_default=Now())
+    changed_by = models.CharField(max_length=150, default="system", help_text="A worker, or a person.")
+    open_since = models.DateTimeField(null=True, blank=True, help_text="After a while of it the store takes no orders.")
+    retry_at = models.DateTimeField(null=True, blank=True, help_text="When the next probe is let through.")
+    pauses = models.PositiveIntegerField(default=0, help_text="Pauses in a row: each is longer, up to a bound.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=["closed", "forced_closed"], open_since__isnull=True)
+                | Q(status__in=["open", "held_open"], open_since__isnull=False),
+                name="breaker_open_since_it_opened",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="open", retry_at__isnull=False) | (~Q(status="open") & Q(retry_at__isnull=True)),
+                name="breaker_probes_while_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}: {self.get_status_display().lower()}"
+
+
+class Bucket(models.Model):
+    """Tokens for calls to a gateway, shared by every worker of the store (`payments.limiter`)."""
+
+    gateway = models.CharField(max_length=30, unique=True)
+    tokens = models.FloatField()
+    rate = models.FloatField(help_text="Tokens a second; lowered when the bank says that we are too fast.")
+    filled_at = models.DateTimeField(
+        db_default=Now(), help_text="Up to when it was filled; in the future while the bank wants us to wait."
+    )
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(tokens__gte=0, rate__gt=0), name="bucket_holds_what_it_has")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway}: {self.tokens:.1f} tokens, {self.rate:.1f} a second"
