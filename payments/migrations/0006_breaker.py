@@ -16,7 +16,7 @@ BREAKER = {
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0005_operations'),
+        ('payments', '0006_rare_statuses'),
     ]
 
     operations = [
