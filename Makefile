@@ -22,7 +22,7 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint lock clean
+.PHONY: help demo smoke test lint chaos lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
@@ -44,6 +44,12 @@ lint: $(READY) ## style, types, layers, migrations, settings for production
 	.venv/bin/lint-imports
 	env $(PRODUCTION) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
 	env $(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+
+DURATION ?= 60
+SEED ?= 1
+
+chaos: $(READY) ## everything is killed and fails for DURATION seconds as SEED says, then the books are checked
+	@exec $(PY) -m tests.chaos --duration $(DURATION) --seed $(SEED)
 
 lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock

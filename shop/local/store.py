@@ -18,7 +18,7 @@ import psycopg
 from shop.local.environment import Secrets, store_environment, write_environment_file
 from shop.local.ports import LOOPBACK
 from shop.local.postgres import EmbeddedPostgres, PostgresError
-from shop.local.supervisor import Program, Supervisor
+from shop.local.supervisor import LONGEST_PAUSE, Program, Supervisor
 
 # The superuser, and two of the store's groups (shop/management/commands/seed_operators.py).
 OPERATOR, PAYMENT_OPERATOR, APPROVER = "operator", "payment-operator", "approver"
@@ -57,9 +57,11 @@ class LocalStore:
         report: Callable[[str], None],
         picking: float = PICKING,
         short: float = SHORT,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         """`project` has manage.py. Without `database_url`, PostgreSQL is started too. `report` gets lines. `picking`:
-        seconds that the warehouse takes for an order; `short`: percent of the orders whose goods it does not find."""
+        seconds that the warehouse takes for an order; `short`: percent of the orders whose goods it does not find.
+        `longest_pause`: seconds before what died is started again."""
         self.address = f"http://{LOOPBACK}:{port}"
         self.sandbox_address = f"http://{LOOPBACK}:{sandbox_port}"
         self.logs = data / "logs"
@@ -75,6 +77,7 @@ class LocalStore:
         self._report = report
         self._picking, self._short = picking, short
         self._running = ExitStack()
+        self._longest_pause = longest_pause
 
     def __enter__(self) -> Self:
         with self._running as running:
@@ -98,6 +101,11 @@ class LocalStore:
     def pid(self, name: str) -> int | None:
         """The number of a process: web, outbox, payments, messages, scheduler, sandbox or warehouse."""
         return self._supervisor.pid(name)
+
+    @property
+    def database_pid(self) -> int | None:
+        """The number of PostgreSQL's first process; None while it is down, or not ours."""
+        return self._postgres.pid if self._postgres is not None and self._postgres.is_running else None
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Rows of the store's database."""
@@ -130,6 +138,10 @@ class LocalStore:
         """Ask what was begun to end, and await that; its exit status."""
         return self._supervisor.end(process, each_look=self._keep_database)
 
+    def wait(self, process: "subprocess.Popen[bytes]") -> int:
+        """Await the end of what was begun; its exit status."""
+        return self._supervisor.wait(process, each_look=self._keep_database)
+
     def run_until(self, done: Callable[[], bool]) -> None:
         """Keep everything running until `done`."""
         self._supervisor.run_until(done, each_look=self._keep_database)
@@ -143,7 +155,9 @@ class LocalStore:
         if database_url is None:
             self._postgres = running.enter_context(EmbeddedPostgres(self._data / "postgresql"))
             database_url = self._postgres.url
-        self._supervisor = running.enter_context(Supervisor(logs=self.logs, report=self._report))
+        self._supervisor = running.enter_context(
+            Supervisor(logs=self.logs, report=self._report, longest_pause=self._longest_pause)
+        )
         self._start_sandbox()
         settings = store_environment(
             secrets=self._secrets,

@@ -58,8 +58,17 @@ class _Child:
 class Supervisor:
     """`report` gets one line for each event worth telling. Also a context manager."""
 
-    def __init__(self, *, logs: Path, report: Callable[[str], None], grace: float = GRACE) -> None:
-        """`grace`: seconds that processes have to end after SIGTERM."""
+    def __init__(
+        self,
+        *,
+        logs: Path,
+        report: Callable[[str], None],
+        grace: float = GRACE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
+        """`grace`: seconds that processes have to end after SIGTERM; `longest_pause`: before a dead one is started
+        again."""
+        self._longest_pause = longest_pause
         self._logs = logs
         self._report = report
         self._children: dict[str, _Child] = {}
@@ -90,7 +99,7 @@ class Supervisor:
         When this is interrupted, `stop` ends the command with the rest.
         """
         process = self._spawn(program, to_terminal=to_terminal)
-        return self._finish(process, each_look=each_look)
+        return self.wait(process, each_look=each_look)
 
     def begin(self, program: Program) -> "subprocess.Popen[bytes]":
         """Run one command beside what follows, until `end`; one that ends by itself is not started again."""
@@ -99,9 +108,9 @@ class Supervisor:
     def end(self, process: "subprocess.Popen[bytes]", *, each_look: Callable[[], None] = _nothing) -> int:
         """Ask a command that was begun to end, await that, and return its exit status."""
         process.terminate()
-        return self._finish(process, each_look=each_look)
+        return self.wait(process, each_look=each_look)
 
-    def _finish(self, process: "subprocess.Popen[bytes]", *, each_look: Callable[[], None]) -> int:
+    def wait(self, process: "subprocess.Popen[bytes]", *, each_look: Callable[[], None]) -> int:
         self.run_until(lambda: process.poll() is not None, each_look=each_look)
         self._guardian.release(process.pid)
         return process.wait()
@@ -166,7 +175,7 @@ class Supervisor:
         self._guardian.release(dead.pid)
         if now - child.started_at > STEADY:
             child.pause = 0.0
-        child.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, child.pause * 2))
+        child.pause = min(self._longest_pause, max(FIRST_PAUSE, child.pause * 2))
         child.start_again_at = now + child.pause
         name = child.program.name
         how = _how_it_ended(dead.returncode)

@@ -25,10 +25,10 @@ DEADLINES = {
     "PAYMENT_CONNECT_TIMEOUT": "1",
     "PAYMENT_READ_TIMEOUT": "2",
     "PAYMENT_CALL_DEADLINE": "3",
-    "PAYMENT_LEASE_SECONDS": "15",
+    "PAYMENT_LEASE_SECONDS": "25",
     "PAYMENT_SETTLE_SECONDS": "4",
     "MAIL_TIMEOUT": "3",
-    "MAIL_LEASE_SECONDS": "10",
+    "MAIL_LEASE_SECONDS": "20",
     "SCREENING_TIMEOUT": "3",
 }
 # Seconds from the last fault until everything has settled.
@@ -97,8 +97,7 @@ def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> in
     store.run_until(over)
     stormed = time.monotonic() - begun
     world.calm()
-    _ended(store, "simulate_shoppers", shoppers.poll() or 0)
-    store.ended(shoppers)
+    _ended(store, "simulate_shoppers", store.wait(shoppers))
     _ended(store, "simulate_operators", store.end(operators))
     _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
     _decide(store, seed=seed)
@@ -118,7 +117,7 @@ def _decide(store: LocalStore, *, seed: int) -> None:
 
 
 def _manage(store: LocalStore, *arguments: str, **environment: str) -> None:
-    _ended(store, arguments[0], store.manage(*arguments, **environment))
+    _ended(store, arguments[0], store.manage(*arguments, meanwhile=None, **environment))
 
 
 def _ended(store: LocalStore, name: str, status: int) -> None:

@@ -50,7 +50,8 @@ class World:
             try:
                 self._faults.clear()
             except (urllib.error.URLError, OSError):
-                self._store.run_for(0.2)  # the bank is being started again
+                again = time.monotonic() + 0.2  # the bank is being started again
+                self._store.run_until(lambda again=again: time.monotonic() > again)  # type: ignore[misc]
             else:
                 return
         raise Violation("the sandbox did not come back")
@@ -99,16 +100,16 @@ class Witness:
             if time.monotonic() >= self._again_at:
                 self._process = self._store.begin("check_money", "--live")
         elif (status := self._process.poll()) is not None:
-            self._store.ended(self._process)
+            self._store.wait(self._process)
             self._process, self._again_at = None, time.monotonic() + LOOK_PAUSE
             self._judge(status)
 
     def finish(self) -> None:
         """Wait for the look that is under way."""
         if self._process is not None:
-            process = self._process
-            self._store.run_until(lambda: process.poll() is not None)
-            self()
+            status = self._store.wait(self._process)
+            self._process = None
+            self._judge(status)
 
     def _judge(self, status: int) -> None:
         match status:
