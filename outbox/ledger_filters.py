@@ -1,10 +1,10 @@
 """Filters of long lists that need no index of their own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.http import HttpRequest
 
 # Rows, counted by their numbers, among which a rare value is looked for: read in well under a second without an index,
@@ -45,3 +45,22 @@ def one_of(field: str, values: Callable[[], Iterable[str]], *, title: str = "") 
 
     OneOf.title = title or field.replace("_", " ")
     return OneOf
+
+
+def blocked(unsettled: Collection[str]) -> type[admin.SimpleListFilter]:
+    """A filter of claimed rows that wait for a person. Only rows of `unsettled` statuses can: that leads to them
+    through the index over statuses, instead of past all rows that have ended."""
+
+    class Blocked(admin.SimpleListFilter):
+        title = "blocked"
+        parameter_name = "blocked"
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [("yes", "Waits for a person")]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            if self.value() is None:
+                return queryset
+            return queryset.filter(~Q(blocked_reason=""), status__in=sorted(unsettled))
+
+    return Blocked

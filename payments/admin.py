@@ -4,10 +4,16 @@ from django.contrib import admin
 from django.db.models import Q
 
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
-from outbox.ledger_filters import among_newest
+from outbox.ledger_filters import among_newest, blocked, one_of
 from payments.gateways.notices import TYPES
 from payments.models import BankEvent, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
+
+# Stripe's, of a dispute (docs.stripe.com/api/disputes/object).
+BANK_STATUSES = (
+    *("warning_needs_response", "warning_under_review", "warning_closed"),
+    *("needs_response", "under_review", "won", "lost"),
+)
 
 
 def _of_payment(term: str) -> Q:
@@ -53,7 +59,7 @@ class PaymentAdmin(LedgerAdmin):
         "due_at",
         "created_at",
     ]
-    list_filter = ["status", ("blocked_reason", admin.EmptyFieldListFilter)]
+    list_filter = ["status", blocked(set(Payment.Status.values) - Payment.FINAL)]
     found_by = (_reference, "order_id", "intent_id", "public_id")
     search_help_text = "An order's number or id, the bank's intent, or our id."
     inlines = [RefundInline, DisputeInline, AttemptInline]
@@ -91,7 +97,7 @@ class PaymentAttemptAdmin(LedgerAdmin):
 @admin.register(Dispute)
 class DisputeAdmin(LedgerAdmin):
     list_display = ["dispute_id", "payment", "claimed", "status", "bank_status", "reason", "opened_at", "closed_at"]
-    list_filter = ["status", "bank_status"]
+    list_filter = ["status", one_of("bank_status", lambda: BANK_STATUSES)]
     found_by = (_of_payment, "dispute_id")
     search_help_text = "An order's number or id, or the bank's dispute."
     list_select_related = ["payment"]

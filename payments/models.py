@@ -100,7 +100,12 @@ class Payment(Claimable):
         ]
         indexes = [
             *Claimable.Meta.indexes,
-            models.Index(fields=["status", "id"], name="payment_unsettled", condition=Q(settled_at__isnull=True)),
+            # All but the ordinary end, so that the rare ones are found at once.
+            models.Index(
+                fields=["status", "id"],
+                name="payment_not_succeeded",
+                condition=Q(settled_at__isnull=True) | ~Q(status="succeeded"),
+            ),
         ]
 
     def __str__(self) -> str:

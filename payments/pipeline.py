@@ -6,6 +6,7 @@ from outbox.pipeline import Depth, WaitsFor, claim_depths, part, rows
 from payments.models import BankEvent, Dispute, Payment, Refund
 
 Status = Payment.Status
+_UNSETTLED = ", ".join(f"'{status}'" for status in Status.values if status not in Payment.FINAL)
 
 
 @part
@@ -14,7 +15,7 @@ def payments() -> Iterator[Depth]:
     return claim_depths(
         Payment,
         place="payments",
-        unsettled="settled_at IS NULL",
+        unsettled=f"status IN ({_UNSETTLED})",
         waits={
             # Not released: its order, or a person who reviews that, decides.
             f"{Status.UNPROCESSED}, resting": WaitsFor.OTHERS,

@@ -10,7 +10,7 @@ from django.db.models.lookups import Exact
 from django.http import HttpRequest
 
 from outbox.ledger_admin import LedgerAdmin, OperableAdmin, ReadOnlyInline
-from outbox.ledger_filters import one_of
+from outbox.ledger_filters import among_newest
 from payments.money import display
 from shop import selectors
 from shop.models import (
@@ -32,7 +32,13 @@ def _number(term: str) -> Q:
 
 
 def _of_order(term: str) -> Q:
-    return Q(order=selectors.order_id_called(term))
+    """Nothing, where the term names no order: rows without one are not meant."""
+    number = selectors.order_id_called(term)
+    return Q(pk__in=[]) if number is None else Q(order=number)
+
+
+def _of_product(term: str) -> Q:
+    return Q(product__in=list(Product.objects.filter(slug=term).values_list("pk", flat=True)))
 
 
 def _email(term: str) -> Q:
@@ -66,7 +72,7 @@ class ConcernInline(ReadOnlyInline):
 @admin.register(Order)
 class OrderAdmin(LedgerAdmin):
     list_display = ["number", "status", "sum", "name", "email", "country", "created_at"]
-    list_filter = ["status", one_of("country", lambda: settings.SHIPPING_COUNTRIES)]
+    list_filter = ["status", among_newest("country", lambda: settings.SHIPPING_COUNTRIES)]
     found_by = (_number, _email, _name, "token")
     search_help_text = "An order's number, the shopper's address or full name, or the end of the order page's address."
     inlines = [LineInline, ScreeningInline, ConcernInline, ShipmentInline]
@@ -141,9 +147,9 @@ class StockAdmin(LedgerAdmin):
 @admin.register(StockMovement)
 class StockMovementAdmin(LedgerAdmin):
     list_display = ["created_at", "product", "kind", "quantity", "order", "actor", "reason"]
-    list_filter = ["kind", "product"]
-    found_by = (_of_order,)
-    search_help_text = "An order's number."
+    list_filter = ["kind"]
+    found_by = (_of_order, _of_product)
+    search_help_text = "An order's number, or the last part of a product's address."
     list_select_related = ["product", "order"]
 
 

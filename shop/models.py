@@ -96,6 +96,8 @@ class StockMovement(models.Model):
 
     class Meta:
         constraints = [models.CheckConstraint(condition=~Q(quantity=0), name="movement_moves_something")]
+        # What people record, among a hundred times as many shipments, which this index costs nothing.
+        indexes = [models.Index(fields=["id"], name="movement_by_hand", condition=~Q(kind="shipment"))]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.quantity:+d} of {self.product_id}"
@@ -301,7 +303,12 @@ class Screening(Claimable):
         ]
         indexes = [
             *Claimable.Meta.indexes,
-            models.Index(fields=["status", "id"], name="screening_unsettled", condition=Q(settled_at__isnull=True)),
+            # All but the ordinary end, so that the rare ones are found at once.
+            models.Index(
+                fields=["status", "id"],
+                name="screening_not_passed",
+                condition=Q(settled_at__isnull=True) | ~Q(status="passed"),
+            ),
         ]
 
     def __str__(self) -> str:
