@@ -79,7 +79,8 @@ def _where() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('server_version'), pg_size_pretty(pg_database_size(current_database()))")
         version, size = cursor.fetchone()
-    return f"PostgreSQL {version}, {Order.objects.count():,} orders, {size}, {os.cpu_count()} cores"
+    load = " ".join(f"{each:.1f}" for each in os.getloadavg())
+    return f"PostgreSQL {version}, {Order.objects.count():,} orders, {size}, {os.cpu_count()} cores, load {load}"
 
 
 def main() -> int:
