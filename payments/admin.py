@@ -6,7 +6,7 @@ from django.db.models import Q
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
 from outbox.ledger_filters import among_newest, blocked, one_of
 from payments.gateways.notices import TYPES
-from payments.models import BankEvent, Breaker, Bucket, Dispute, Payment, PaymentAttempt, Refund
+from payments.models import BankEvent, Breaker, Bucket, Difference, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
 
 # Stripe's, of a dispute (docs.stripe.com/api/disputes/object).
@@ -144,3 +144,25 @@ class BreakerAdmin(LedgerAdmin):
 @admin.register(Bucket)
 class BucketAdmin(LedgerAdmin):
     list_display = ["gateway", "tokens", "rate", "filled_at"]
+
+
+@admin.register(Difference)
+class DifferenceAdmin(LedgerAdmin):
+    list_display = [
+        "first_seen",
+        "kind",
+        "amounts",
+        "order_id",
+        "about",
+        "owner",
+        "healing",
+        "last_seen",
+        "resolved_at",
+    ]
+    list_filter = ["kind", "healing", ("resolved_at", admin.EmptyFieldListFilter)]
+    found_by = ("order_id", "about", "intent_id")
+    search_help_text = "An order's id, or the bank's intent or refund."
+
+    @admin.display(description="amount")
+    def amounts(self, difference: Difference) -> str:
+        return display(amount=difference.amount, currency=difference.currency)

@@ -1,4 +1,5 @@
-"""Rows about the bank as a whole: whether it may be asked for money now, how fast."""
+"""Rows about the bank as a whole: whether it may be asked for money now, how fast,
+and where its books differ from ours."""
 
 from typing import ClassVar
 
@@ -6,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from outbox.questions import Question
 from outbox.transitions import Graph
 
 
@@ -70,3 +72,46 @@ class Bucket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.gateway}: {self.tokens:.1f} tokens, {self.rate:.1f} a second"
+
+
+class Difference(Question):
+    """The bank and we do not say the same about something (`payments.reconciliation`). One row while it is open."""
+
+    class Kind(models.TextChoices):
+        CHARGED_NOT_PAID = "charged_not_paid"  # the bank has charged; our payment says otherwise
+        PAID_NOT_CHARGED = "paid_not_charged"  # our payment is paid; the bank has no such charge
+        UNKNOWN_PAYMENT = "unknown_payment"  # an intent of ours whose payment is gone: an older backup was restored
+        TWO_INTENTS = "two_intents"  # a second intent of one payment that can move, or has moved, money
+        INTENT_DIFFERS = "intent_differs"  # amount or currency
+        REFUND_WITHOUT_ROW = "refund_without_row"  # the bank has refunded what we know nothing of
+        REFUND_NOT_AT_BANK = "refund_not_at_bank"  # we know of a refund that the bank does not have
+        REFUND_DIFFERS = "refund_differs"  # amount, currency or what became of it
+
+    kind = models.CharField(max_length=30, choices=Kind)
+    about = models.CharField(max_length=255, help_text="The bank's intent or refund.")
+    intent_id = models.CharField(max_length=255, blank=True)
+    order_id = models.BigIntegerField(null=True, blank=True, help_text="Ours, or the one in the bank's metadata.")
+    reference = models.CharField(max_length=40, blank=True, help_text="The order's number, where the bank knows it.")
+    payment = models.ForeignKey(
+        "payments.Payment", null=True, blank=True, on_delete=models.PROTECT, related_name="differences"
+    )
+    amount = models.BigIntegerField(help_text="Minor units, as the bank says; ours where it has none.")
+    currency = models.CharField(max_length=3)
+    detail = models.CharField(max_length=500, help_text="What each side says.")
+    healing = models.BooleanField(default=False, help_text="A worker was asked to look: the next time will tell.")
+    happened_at = models.DateTimeField(help_text="When the bank made it; ours where the bank has none.")
+    first_seen = models.DateTimeField(db_default=Now())
+    last_seen = models.DateTimeField(db_default=Now())
+
+    class Meta(Question.Meta):
+        permissions: ClassVar = [("resolve_difference", "Can look after differences from the bank's books")]
+        constraints = [
+            *Question.Meta.constraints,
+            models.UniqueConstraint(
+                fields=["kind", "about"], condition=Q(resolved_at__isnull=True), name="difference_once_while_open"
+            ),
+        ]
+        indexes: ClassVar = [*Question.Meta.indexes, models.Index(fields=["about"], name="difference_about")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display().lower()}: {self.about}"

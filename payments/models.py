@@ -11,6 +11,7 @@ from outbox.claims import Claimable
 from outbox.transitions import Graph
 from payments.bank_models import Breaker as Breaker  # Django looks for models here
 from payments.bank_models import Bucket as Bucket
+from payments.bank_models import Difference as Difference
 
 
 class Payment(Claimable):

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.conf import settings
 
+from outbox import questions
 from outbox.claim_operations import claim_operations, state
 from outbox.operating import Fact, Operation, ReasonForm, Subject, locking, register
+from outbox.questions import question_operations
 from payments import breaker, money, refunds
-from payments.models import Breaker, Dispute, Payment, Refund
+from payments.models import Breaker, Difference, Dispute, Payment, Refund
 
 PERMISSION = "payments.operate_payment"
 
@@ -212,5 +214,28 @@ register(
         lock=locking(Breaker),
         state=lambda row: row.get_status_display().lower(),
         facts=lambda row: [("Gateway", row.gateway), ("Why", row.reason)],
+    )
+)
+
+# --- differences ------------------------------------------------------------------------------------
+
+
+def _story(row: Difference) -> object:
+    """Of a payment that is here: an order of the bank's metadata alone may be gone, and its number another's."""
+    return row.payment.order_id if row.payment else ""
+
+
+register(
+    Subject(
+        model=Difference,
+        operations=list(question_operations("payments.resolve_difference", story=_story)),
+        lock=locking(Difference),
+        state=questions.state,
+        story=_story,
+        rows=lambda story: Difference.objects.filter(payment__order_id=story).select_related("payment").order_by("id"),
+        facts=lambda row: [
+            ("Difference", f"{row}, {money.display(amount=row.amount, currency=row.currency)}"),
+            ("Each side", row.detail),
+        ],
     )
 )

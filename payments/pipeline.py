@@ -72,3 +72,15 @@ def breaker() -> Iterator[Depth]:
     for status, age in rows("SELECT status, now() - open_since FROM payments_breaker WHERE open_since IS NOT NULL"):
         state = f"breaker {Breaker.Status(status).label.lower()}"
         yield Depth(place="bank", state=state, waits_for=waits_for[status], count=1, age=age)
+
+
+@part
+def differences() -> Iterator[Depth]:
+    """What the bank's books and ours do not say alike, by kind."""
+    for kind, count, age in rows(
+        """
+        SELECT kind, count(*), now() - min(first_seen) FROM payments_difference
+        WHERE resolved_at IS NULL AND NOT healing GROUP BY kind ORDER BY kind
+        """
+    ):
+        yield Depth(place="differences", state=kind, waits_for=WaitsFor.PERSON, count=count, age=age)

@@ -124,8 +124,9 @@ def first_step(view: View) -> Step:
         return Call(phase=Phase.RETRIEVE)
     if not view.intent_id:
         return _create(view)
-    if view.confirm is None:
+    if view.confirm is None and view.create is not None:
         return Call(phase=Phase.CONFIRM)
+    # Tried before, or an intent of which our journal knows nothing (an older backup was restored): read it first.
     return Call(phase=Phase.RETRIEVE)
 
 

@@ -21,6 +21,7 @@ VIEWER, OPERATOR, APPROVER, WAREHOUSE, ADMINISTRATOR = (
 _OPERATES = (
     "payments.operate_payment",
     "payments.refund_payment",
+    "payments.resolve_difference",
     "shop.cancel_order",
     "shop.review_order",
     "shop.resolve_concern",

@@ -11,6 +11,7 @@ from django.db.models.functions import Concat, Lower, Now
 from django.urls import reverse
 
 from outbox.claims import Claimable
+from outbox.questions import Question
 from outbox.transitions import Graph
 
 # Who orders, and where it goes, however they are written: indexed for the rules that count (shop/velocity.py).
@@ -315,28 +316,16 @@ class Screening(Claimable):
         return f"screening of {self.order_id}"
 
 
-class Concern(models.Model):
+class Concern(Question):
     """Something about an order that no machine may decide: it waits for a person, with its age."""
 
     order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="concerns")
     kind = models.CharField(max_length=60, help_text="The fact that raised it.")
     detail = models.TextField(blank=True)
     created_at = models.DateTimeField(db_default=Now())
-    owner = models.CharField(max_length=150, blank=True)
-    resolved_at = models.DateTimeField(null=True, blank=True)
-    resolved_by = models.CharField(max_length=150, blank=True)
-    resolution = models.TextField(blank=True)
 
-    class Meta:
+    class Meta(Question.Meta):
         permissions: ClassVar = [("resolve_concern", "Can look after concerns and resolve them")]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(resolved_at__isnull=True, resolved_by="")
-                | (Q(resolved_at__isnull=False) & ~Q(resolved_by="") & ~Q(resolution="")),
-                name="concern_resolved_by_somebody",
-            )
-        ]
-        indexes = [models.Index(fields=["id"], name="concern_open", condition=Q(resolved_at__isnull=True))]
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.order_id}"

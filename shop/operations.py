@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from outbox import questions
 from outbox.claim_operations import claim_operations
 from outbox.claim_operations import state as claim_state
 from outbox.operating import Fact, Operation, ReasonForm, Subject, locking, register, story_facts
+from outbox.questions import question_operations
 from payments.money import display
-from shop import concerns, stock
+from shop import stock
 from shop.decisions import cancel_order, review_order
 from shop.models import Concern, Order, Product, Screening, Stock, StockMovement
 from shop.process_managers import CANCELLABLE, NotPossible
@@ -103,41 +105,12 @@ register(
 # --- concerns ---------------------------------------------------------------------------------------
 
 
-class _Concern(Operation[Concern]):
-    permission = "shop.resolve_concern"
-    expected = (concerns.Resolved,)
-
-    def refusal(self, row: Concern, *, actor: str) -> str:
-        return "" if row.resolved_at is None else f"It was {concerns.state(row)}: {row.resolution}"
-
-
-class Take(_Concern):
-    """Your name stands beside it: others see that somebody looks after it."""
-
-    name, label = "take", "Look after it"
-
-    def perform(self, row: Concern, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
-        concerns.take(concern_id=row.pk, actor=actor, reason=values["reason"])
-        return "It is yours."
-
-
-class Resolve(_Concern):
-    """What was to be decided is decided and done; the reason you give is what others will read. Nothing else happens
-    by itself."""
-
-    name, label = "resolve", "Resolve it"
-
-    def perform(self, row: Concern, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
-        concerns.resolve(concern_id=row.pk, actor=actor, reason=values["reason"])
-        return "It is resolved."
-
-
 register(
     Subject(
         model=Concern,
-        operations=[Take(), Resolve()],
+        operations=list(question_operations("shop.resolve_concern", story=lambda row: row.order_id)),
         lock=locking(Concern),
-        state=concerns.state,
+        state=questions.state,
         story=lambda row: row.order_id,
         rows=lambda story: Concern.objects.filter(order=int(story)).order_by("id"),
         facts=lambda row: [("Concern", f"{row.kind.replace('_', ' ')} {row.detail}".strip())],

@@ -29,7 +29,8 @@ TASKS = (
     Task(name="sweep", function="shop.schedules.run_sweep", cron="* * * * *"),
     Task(name="purge", function="shop.schedules.run_purge", cron="17 3 * * *"),
     Task(name="bank-events", function="payments.bank_events.catch_up", cron="*/5 * * * *"),
-    Task(name="books", function="shop.schedules.check_books", cron="7 * * * *"),
+    Task(name="books", function="shop.schedules.check_books", cron="37 * * * *"),
+    Task(name="reconciliation", function="payments.reconciliation.reconcile_recent", cron="7 * * * *"),
     Task(name="sessions", function="shop.schedules.clear_sessions", cron="43 3 * * *"),
     Task(name="tries", function="shop.limits.forget", cron="29 * * * *"),
 )

@@ -39,7 +39,8 @@ class IntentStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A payment intent as the bank sees it now. `amount` in minor units."""
+    """A payment intent as the bank sees it now. `amount` in minor units. `payment_ref`, `order_ref` and `reference` are
+    what we wrote into its metadata, as far as it is ours."""
 
     id: str
     status: str
@@ -50,6 +51,10 @@ class Intent:
     # The last refusal, and the payment method it was about: it survives into a later card's attempt.
     error_code: str = ""
     error_payment_method: str = ""
+    payment_ref: uuid.UUID | None = None
+    order_ref: int | None = None
+    reference: str = ""
+    created: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,10 @@ class BankRefund:
     status: str
     amount: int
     failure_code: str = ""
+    currency: str = ""
+    intent_id: str = ""
+    refund_ref: uuid.UUID | None = None
+    created: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,5 +169,8 @@ class Gateway(Protocol):
     def ping(self) -> Answer:
         """Ask for as little as possible: ANSWERED when the bank works and knows our key."""
 
-    def list(self, *, since: dt.datetime) -> Iterator[Intent]:
+    def list_intents(self, *, since: dt.datetime) -> Iterator[Intent]:
         """Every intent created since, newest first. Raises ConnectionError when the bank does not answer."""
+
+    def list_refunds(self, *, since: dt.datetime) -> Iterator[BankRefund]:
+        """Every refund created since, newest first. Raises ConnectionError when the bank does not answer."""

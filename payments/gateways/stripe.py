@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import requests
 import stripe
@@ -18,10 +18,13 @@ from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnection
 from outbox.going_live import Reply
 from outbox.transport import DeadlineSession
 from outbox.webhooks import Malformed, NotGenuine, check_age
-from payments.gateways.base import Answer, BankDispute, BankNotice, BankRefund, Body, Intent, Outcome
+from payments.gateways import stripe_objects as objects
+from payments.gateways.base import Answer, BankNotice, BankRefund, Body, Intent, Outcome
 from payments.gateways.notices import TYPES, notice
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Codes of a 400 that are about the card the customer gave, not about our request: the customer gives another.
 _CARD_CODES = frozenset(
@@ -131,13 +134,11 @@ class StripeGateway:
     def ping(self) -> Answer:
         return _answered(lambda: self._intents.list({"limit": 1}) and None)
 
-    def list(self, *, since: dt.datetime) -> Iterator[Intent]:
-        try:
-            page = self._intents.list({"limit": 100, "created": {"gte": int(since.timestamp())}})
-            for intent in page.auto_paging_iter():
-                yield _intent(intent)
-        except stripe.StripeError as error:
-            raise ConnectionError(f"The bank did not list its intents: {error}") from error
+    def list_intents(self, *, since: dt.datetime) -> Iterator[Intent]:
+        return _listed(self._intents, since, objects.intent)
+
+    def list_refunds(self, *, since: dt.datetime) -> Iterator[BankRefund]:
+        return _listed(self._refunds, since, objects.refund)
 
     def ask(self, method: Literal["get", "post"], path: str, **params: Any) -> Reply:
         """A plain question about our account, for stripe_account.py: it reads, or is refused for being incomplete."""
@@ -187,6 +188,16 @@ def _notices(page: Any) -> Iterator[BankNotice]:
             logger.error("action=event_unreadable event=%s reason=%r", event.id, str(error))
 
 
+def _listed(resource: Any, since: dt.datetime, read: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """All pages, newest first (docs.stripe.com/api/pagination)."""
+    try:
+        page = resource.list({"limit": 100, "created": {"gte": int(since.timestamp())}})
+        for each in page.auto_paging_iter():
+            yield read(each.to_dict())
+    except stripe.StripeError as error:
+        raise ConnectionError(f"The bank did not list what it has: {error}") from error
+
+
 def _answered(call: Callable[[], Any]) -> Answer:
     """Make the call and say what is known of it. What it returns is an intent, a refund, a dispute or None."""
     begun = time.monotonic()
@@ -234,26 +245,12 @@ def _shown(found: Any) -> dict[str, Any]:
     """The object as the Answer's field. Raises KeyError, TypeError or AttributeError for what is none of them."""
     if found is None:
         return {}
+    known = found.to_dict()
     if isinstance(found, stripe.Refund):
-        known = found.to_dict()
-        reason = known.get("failure_reason") or ""
-        refund = BankRefund(id=known["id"], status=known["status"], amount=known["amount"], failure_code=reason)
-        return {"refund": refund}
+        return {"refund": objects.refund(known)}
     if isinstance(found, stripe.Dispute):
-        return {"dispute": _dispute(found.to_dict())}
-    return {"intent": _intent(found)}
-
-
-def _dispute(found: dict[str, Any]) -> BankDispute:
-    return BankDispute(
-        id=found["id"],
-        status=found["status"],
-        amount=found["amount"],
-        currency=str(found["currency"]).upper(),
-        reason=found["reason"],
-        refundable=bool(found["is_charge_refundable"]),
-        opened_at=dt.datetime.fromtimestamp(found["created"], tz=dt.UTC),
-    )
+        return {"dispute": objects.dispute(known)}
+    return {"intent": objects.intent(known)}
 
 
 def _classify(error: stripe.StripeError) -> Outcome:
@@ -293,27 +290,9 @@ def _never_sent(error: stripe.APIConnectionError) -> bool:
 def _intent_of(error: stripe.StripeError) -> Intent | None:
     found = getattr(error.error, "payment_intent", None)
     try:
-        return _intent(found) if found else None
+        return objects.intent(found if isinstance(found, dict) else found.to_dict()) if found else None
     except (KeyError, TypeError, AttributeError):
         return None
-
-
-def _intent(answer: Any) -> Intent:
-    """Raises KeyError, TypeError or AttributeError for anything that is no intent."""
-    found = answer if isinstance(answer, dict) else answer.to_dict()
-    charge = found.get("latest_charge") or ""
-    problem = found.get("last_payment_error") or {}
-    action = found.get("next_action") or {}
-    return Intent(
-        id=found["id"],
-        status=found["status"],
-        amount=found["amount"],
-        currency=str(found["currency"]).upper(),
-        latest_charge=charge if isinstance(charge, str) else charge["id"],
-        action_url=(action.get("redirect_to_url") or {}).get("url") or "",
-        error_code=problem.get("decline_code") or problem.get("code") or "",
-        error_payment_method=(problem.get("payment_method") or {}).get("id") or "",
-    )
 
 
 def _retry_after(value: str | None) -> dt.timedelta | None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,12 +19,12 @@ MINUTE, HOUR = dt.timedelta(minutes=1), dt.timedelta(hours=1)
 DOUBT = KeyUse(age=MINUTE, doubtful=True)
 
 fresh = View(status=Status.PROCESSING, intent_id="")
-created = View(status=Status.PROCESSING, intent_id="pi_1")
+created = View(status=Status.PROCESSING, intent_id="pi_1", create=KeyUse(age=MINUTE))
 doubtful = View(status=Status.UNKNOWN, intent_id="pi_1", confirm=DOUBT, payment_method="pm_b")
 canceling = View(status=Status.CANCELING, intent_id="pi_1")
 
 
-def intent(status: str, **known: str) -> Intent:
+def intent(status: str, **known: Any) -> Intent:
     return Intent(id="pi_1", status=status, amount=100, currency="EUR", **known)
 
 
@@ -39,6 +40,7 @@ def answered(status: str, **known: str) -> Answer:
         (replace(fresh, create=KeyUse(age=13 * HOUR, doubtful=True)), Call(phase=Phase.CREATE, renew=True)),
         (replace(fresh, create=KeyUse(age=MINUTE, doubtful=True, spent=True)), Call(phase=Phase.CREATE, renew=True)),
         (created, Call(phase=Phase.CONFIRM)),
+        (replace(created, create=None), Call(phase=Phase.RETRIEVE)),  # not known to our journal
         (replace(created, confirm=DOUBT), Call(phase=Phase.RETRIEVE)),
         (doubtful, Call(phase=Phase.RETRIEVE)),
         (replace(created, status=Status.REQUIRES_ACTION), Call(phase=Phase.RETRIEVE)),

@@ -16,7 +16,7 @@ from outbox.dispatcher import dispatch_once
 from outbox.models import FeedToken, ParkedEvent, Subscription
 from outbox.relay import relay_once
 from payments import breaker, refunds
-from payments.models import Breaker, Dispute, Payment, Refund
+from payments.models import Breaker, Difference, Dispute, Payment, Refund
 from shop.groups import ADMINISTRATOR, APPROVER, OPERATOR, WAREHOUSE
 from shop.models import Concern, Order, Product, Screening
 from tests.integration.orders import offer, place
@@ -173,6 +173,16 @@ def _breaker(**fields: Any) -> Breaker:
     return Breaker.objects.get()
 
 
+def _difference() -> Difference:
+    return Difference.objects.create(
+        kind="unknown_payment",
+        about=f"pi_{uuid.uuid4().hex}",
+        amount=500,
+        currency="EUR",
+        detail="at the bank succeeded",
+    )
+
+
 BLOCKED: dict[str, Any] = {"blocked_reason": "the bank refused our request", "due_at": None}
 LATER: dict[str, Any] = {"due_at": "2099-01-01T00:00:00Z"}
 
@@ -198,6 +208,8 @@ SCENARIOS: dict[tuple[str, str], Scenario] = {
     ("payments.dispute", "retry"): Scenario(prepare=lambda: _dispute(**LATER)),
     ("payments.dispute", "check"): Scenario(prepare=_dispute),
     ("payments.dispute", "unblock"): Scenario(prepare=lambda: _dispute(**BLOCKED)),
+    ("payments.difference", "take"): Scenario(prepare=_difference),
+    ("payments.difference", "resolve"): Scenario(prepare=_difference),
     ("payments.breaker", "hold"): Scenario(prepare=_breaker),
     ("payments.breaker", "force"): Scenario(prepare=_breaker),
     ("payments.breaker", "automatic"): Scenario(prepare=lambda: _breaker(status="held_open", open_since=Now())),

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('payments', '0006_breaker'),
+        ('payments', '0007_breaker'),
     ]
 
     operations = [
