@@ -22,10 +22,10 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint chaos lock clean
+.PHONY: help demo smoke test lint crash-points chaos lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: $(READY) ## run the whole store on this machine until Ctrl-C
 	@exec $(PY) manage.py demo
@@ -36,6 +36,9 @@ smoke: $(READY) ## 60 shoppers order in a store of its own, then the money is ch
 test: $(READY) ## all tests, on a PostgreSQL of their own (or on DATABASE_URL); some: make test ARGS=tests/unit
 	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not browser" $(ARGS)
 	$(PY) -m pytest -n 2 --dist loadfile -m browser $(ARGS) || [ $$? = 5 ] # none among ARGS
+
+crash-points: $(READY) ## every crash point, each fault, first and second hit, on real processes: half an hour
+	CRASH_POINTS=all $(PY) -m pytest -p no:randomly tests/faults/test_crash_points.py tests/faults/test_boundaries.py $(ARGS)
 
 lint: $(READY) ## style, types, layers, migrations, settings for production
 	.venv/bin/ruff check

@@ -1,83 +1,136 @@
 """Named places where a process may die, so that tests can make it die exactly there.
 
-`CRASH_POINT=P5:2` in the environment kills the process with SIGKILL when it comes to P5 for the second
-time. In production a crash point is one dictionary look-up.
+`CRASH_POINT=P5:2` in the environment kills the process with SIGKILL when it comes to P5 for the second time.
 
-The network must never be touched inside a transaction, so a point that stands at a network call asserts
-that none is open.
+`CRASH_BATON=<unix socket>` hands the process over instead, at every point or only at that one: it sends a line
+`point hit pid backend` (`backend`: the process id of its session at PostgreSQL, 0 for none), and waits until it
+reads `go`. Meanwhile whoever holds the baton may stop PostgreSQL, freeze connections, or let others go first.
+
+In production a crash point is one look at a variable. A point that stands outside a transaction asserts that none
+is open: so no call to the network is ever made inside one.
 """
 
 import os
 import signal
+import socket
+import threading
 from collections import Counter
-from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 
 from django.db import connection
 
-# Name → what the process has just done, or is about to do.
-POINTS: dict[str, str] = {
-    "O1": "order written, not committed",
-    "O2": "order committed, the acknowledgement not seen",
-    "O3": "order committed, no HTTP response yet",
-    "P1": "payments claimed and committed",
-    "P2": "the create call is with the bank",
-    "P3": "intent received, not saved",
-    "P4": "intent id saved and committed",
-    "P5": "the confirm call is with the bank",
-    "P6": "result received, not recorded",
-    "P7": "result committed, the acknowledgement not seen",
-    "R1": "the log's head is locked",
-    "R2": "records moved to the log, not committed",
-    "D1": "events read",
-    "D2": "handlers done, cursor not committed",
-    "D3": "cursor committed",
-    "E1": "messages claimed: `sending` is committed",
-    "E2": "the mail is with the provider",
-    "E3": "the provider's answer received, not recorded",
-    "E4": "the message's result committed",
-    "C1": "the hold released with the cancellation",
-    "C2": "refund row saved and claimed",
-    "C3": "the refund call is with the bank",
-    "C4": "the refund recorded",
-    "X1": "canceling committed",
-    "X2": "the cancel call is with the bank",
-    "X3": "the cancellation recorded",
-    "S1": "the screening's question is with the service",
-    "S2": "the screening's answer recorded",
-    "W1": "a webhook's signature is verified, nothing stored",
-    "W2": "a webhook is stored and its rows are nudged, not committed",
-    "W3": "the webhook committed, not answered",
-    "F1": "a feed's page is read, not answered",
-    "F2": "a shipment is committed, not answered",
-    "A1": "a person's decision and its effect written, not committed",
-    "A2": "a person's decision committed, not answered",
+
+class Fault(StrEnum):
+    """What can go wrong at a point; tests/faults does each of them to real processes."""
+
+    KILL = "kill"  # the process ends at once (SIGKILL)
+    STOP = "stop"  # PostgreSQL ends at once and comes back; the process lives on
+    LOST_COMMIT = "lost commit"  # the session's next COMMIT is done, its acknowledgement never arrives
+    VANISH = "vanish"  # the host is gone, and nobody has closed its connections
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """`what` the process has just done, or is about to do; which `faults` make sense there."""
+
+    what: str
+    faults: tuple[Fault, ...]
+    in_transaction: bool = False
+
+
+_ALWAYS = (Fault.KILL, Fault.STOP)
+# The row's lock, the head's or a cursor's is held by a session that nobody ends.
+_INSIDE = (*_ALWAYS, Fault.LOST_COMMIT, Fault.VANISH)
+# What has come back is about to be committed.
+_BEFORE_COMMIT = (*_ALWAYS, Fault.LOST_COMMIT)
+# A call is under way.
+_CALLING = (*_ALWAYS, Fault.VANISH)
+
+POINTS: dict[str, Point] = {
+    "O1": Point("order written, not committed", _INSIDE, in_transaction=True),
+    "O2": Point("order committed, nothing done since", _ALWAYS),
+    "O3": Point("order committed, no HTTP response yet", _ALWAYS),
+    "K1": Point("another card committed, not answered", _ALWAYS),
+    "P1": Point("payments claimed and committed", _ALWAYS),
+    "P2": Point("the create call is with the bank", _CALLING),
+    "P3": Point("intent received, not saved", _BEFORE_COMMIT),
+    "P4": Point("intent id saved and committed", _ALWAYS),
+    "P5": Point("the confirm call is with the bank", _CALLING),
+    "P6": Point("result received, not recorded", _BEFORE_COMMIT),
+    "P7": Point("result committed, nothing done since", _ALWAYS),
+    "R1": Point("the log's head is locked", _INSIDE, in_transaction=True),
+    "R2": Point("records moved to the log, not committed", _INSIDE, in_transaction=True),
+    "D1": Point("events read", _INSIDE, in_transaction=True),
+    "D2": Point("handlers done, cursor not committed", _INSIDE, in_transaction=True),
+    "D3": Point("cursor committed", _ALWAYS),
+    "E1": Point("messages claimed: `sending` is committed", _ALWAYS),
+    "E2": Point("the mail is with the provider", _CALLING),
+    "E3": Point("the provider's answer received, not recorded", _BEFORE_COMMIT),
+    "E4": Point("the message's result committed", _ALWAYS),
+    "C1": Point("the hold released with the order's end, not committed", _INSIDE, in_transaction=True),
+    "C2": Point("refund row saved and claimed", _ALWAYS),
+    "C3": Point("the refund call is with the bank", _CALLING),
+    "C4": Point("the refund recorded", _ALWAYS),
+    "X1": Point("canceling committed", _ALWAYS),
+    "X2": Point("the cancel call is with the bank", _CALLING),
+    "X3": Point("the cancellation recorded", _ALWAYS),
+    "B1": Point("a question is with a provider, which changes nothing there", _CALLING),
+    "S1": Point("the screening's question is with the service", _CALLING),
+    "S2": Point("the screening's answer recorded", _ALWAYS),
+    "W1": Point("a webhook's signature is verified, nothing stored", _ALWAYS),
+    "W2": Point("a webhook is stored and its rows are nudged, not committed", _INSIDE, in_transaction=True),
+    "W3": Point("the webhook committed, not answered", _ALWAYS),
+    "F1": Point("a feed's page is read, not answered", _ALWAYS),
+    "F2": Point("a shipment is committed, not answered", _ALWAYS),
+    "F3": Point("a feed's acknowledgement is committed, not answered", _ALWAYS),
+    "A1": Point("a person's decision and its effect written, not committed", _INSIDE, in_transaction=True),
+    "A2": Point("a person's decision committed, not answered", _ALWAYS),
 }
-# Points inside a transaction; at all others one must not be open.
-INSIDE_TRANSACTION = frozenset({"O1", "R1", "R2", "D1", "D2", "W2", "A1"})
+
+_wanted = os.environ.get("CRASH_POINT", "")
+_baton = os.environ.get("CRASH_BATON", "")
+_is_watched = bool(_wanted or _baton)
 
 _hits: Counter[str] = Counter()
-_listener: Callable[[str], None] | None = None
+_counting = threading.Lock()
 
 
-def listen(listener: Callable[[str], None] | None) -> None:
-    """Call `listener` at every point (tests hand over a baton or note that the point was hit)."""
-    global _listener
-    _listener = listener
+class Nameless(Exception):
+    """A boundary without a point in the table: no test can ever make a process die there."""
 
 
 def crash_point(name: str) -> None:
-    """Mark a boundary. Raises KeyError for a name that is not in POINTS, AssertionError when a transaction
-    is open at a point that must be outside one."""
-    wanted = os.environ.get("CRASH_POINT")
-    if wanted is None and _listener is None:
+    """Mark a boundary. While a test watches: raises Nameless for a name that is not in POINTS, AssertionError when a
+    transaction is open at a point that must be outside one."""
+    if not _is_watched:
         return
-    POINTS[name]
-    if name not in INSIDE_TRANSACTION and connection.in_atomic_block:
+    point = POINTS.get(name)
+    if point is None:
+        raise Nameless(f"{name!r} is no crash point: declare it, and make calls inside outbox.transport.calling().")
+    if connection.in_atomic_block and not point.in_transaction:
         raise AssertionError(f"a transaction is open at {name}")
-    _hits[name] += 1
-    if wanted is not None:
-        point, _, count = wanted.partition(":")
-        if point == name and _hits[name] == int(count or 1):
-            os.kill(os.getpid(), signal.SIGKILL)
-    if _listener is not None:
-        _listener(name)
+    with _counting:
+        _hits[name] += 1
+        hit = _hits[name]
+    if _wanted and _wanted not in (f"{name}:{hit}", name if hit == 1 else ""):
+        return
+    if _baton:
+        _hand_over(name, hit)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hand_over(name: str, hit: int) -> None:
+    """Wait until whoever holds the baton says `go`. Without anybody there this process has no purpose left."""
+    session = connection.connection
+    backend = session.info.backend_pid if session is not None and not session.closed else 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        try:
+            link.connect(_baton)
+            link.sendall(f"{name} {hit} {os.getpid()} {backend}\n".encode())
+            answer = link.recv(16)
+        except OSError:
+            answer = b""
+    if answer != b"go\n":
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -44,5 +44,5 @@ def relay_once(*, limit: int = BATCH) -> int:
         if moved:
             LogHead.objects.update(position=head.position + moved)
             transaction.on_commit(lambda: doorbell.ring(LOG))
-        crash_point("R2")
+            crash_point("R2")
     return moved

@@ -82,8 +82,7 @@ class _Watched:
     sock: socket.socket | None
 
     def getresponse(self) -> Any:
-        if _call.point:
-            crash_point(_call.point)
+        crash_point(_call.point)
         if self.sock is not None and _call.deadline:
             _watchdog.watch(self.sock, _call.deadline)
         return super().getresponse()  # type: ignore[misc]  # the connection class behind this mixin
@@ -127,7 +126,8 @@ class DeadlineSession(requests.Session):
 
 @contextlib.contextmanager
 def calling(point: str) -> Iterator[None]:
-    """Calls of this thread inside pass the crash point `point` once their request is out."""
+    """Calls of this thread inside pass the crash point `point` once their request is out. A call outside has no
+    name, and fails while a test watches."""
     _call.point = point
     try:
         yield

@@ -52,6 +52,7 @@ def acknowledge(request: HttpRequest, *, name: str, partner: str) -> HttpRespons
         raise Problem(409, "already_acknowledged", str(error)) from error
     except feeds.AheadOfLog as error:
         raise Problem(409, "ahead_of_log", str(error)) from error
+    crash_point("F3")
     return JsonResponse({"through": through})
 
 

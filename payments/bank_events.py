@@ -19,6 +19,7 @@ from outbox import claims
 from outbox.backoff import Backoff
 from outbox.crash_points import crash_point
 from outbox.database import database_now, retried
+from outbox.transport import calling
 from payments import gateways
 from payments.gateways.base import BankNotice, Gateway
 from payments.models import BankEvent, BankEventCursor, Dispute, Payment, Refund
@@ -142,14 +143,15 @@ def catch_up(*, gateway: Gateway | None = None, seconds: float = BUDGET) -> int:
     recent: deque[BankNotice] = deque()
     through = cursor.event_id
     try:
-        for notice in bank.list_events(after=cursor.event_id, since=first.created_at):
-            if store(notice, listed=True):
-                found.append(notice)
-            recent.append(notice)
-            while recent[0].created < notice.created - OVERLAP:
-                through = recent.popleft().event_id
-            if time.monotonic() > deadline:
-                break
+        with calling("B1"):
+            for notice in bank.list_events(after=cursor.event_id, since=first.created_at):
+                if store(notice, listed=True):
+                    found.append(notice)
+                recent.append(notice)
+                while recent[0].created < notice.created - OVERLAP:
+                    through = recent.popleft().event_id
+                if time.monotonic() > deadline:
+                    break
     except ConnectionError as error:
         logger.warning("action=catch_up_failed reason=%r", str(error))
     BankEventCursor.objects.filter(pk=cursor.pk).update(event_id=through, moved_at=Now())

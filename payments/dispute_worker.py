@@ -14,6 +14,7 @@ from outbox import claims
 from outbox.events import DomainEvent
 from outbox.loops import process_name
 from outbox.publisher import publish_all
+from outbox.transport import calling
 from outbox.worker import Engine
 from payments import admission, gateways, journal, limiter
 from payments.breaker import Told
@@ -66,7 +67,8 @@ class DisputeCaller:
         return calls
 
     def perform(self, call: DisputeCall) -> Answer:
-        return self._gateway.retrieve_dispute(dispute_id=call.dispute.dispute_id)
+        with calling("B1"):
+            return self._gateway.retrieve_dispute(dispute_id=call.dispute.dispute_id)
 
     def failed(self, call: DisputeCall, error: Exception) -> Answer:
         return Answer(outcome=Outcome.UNKNOWN, code="internal_error", message=f"{type(error).__name__}: {error}")

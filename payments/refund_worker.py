@@ -145,7 +145,7 @@ class RefundCaller:
 
     def perform(self, call: RefundCall) -> Answer:
         crash_point("C2")
-        with calling("C3" if call.phase is Phase.REFUND else ""):
+        with calling("C3" if call.phase is Phase.REFUND else "B1"):
             match call.phase:
                 case Phase.REFUND:
                     return self._gateway.refund(key=call.key, body=call.body)

@@ -7,6 +7,7 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
 from outbox import claims
+from outbox.crash_points import crash_point
 from outbox.publisher import publish_all
 from payments.events import PaymentCanceled
 from payments.models import Payment
@@ -68,6 +69,8 @@ def cancel(*, order_ids: Iterable[int]) -> None:
             blocked_reason="",
             due_at=Case(When(token__isnull=True, then=Now()), default=F("due_at")),
         )
+        if others:
+            transaction.on_commit(lambda: crash_point("X1"))
         claims.ring(Payment)
 
 

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 # Create, confirm, read, confirm again: the longest useful conversation in one claim.
 MAX_CALLS = 4
 
-_SENT = {Phase.CREATE: "P2", Phase.CONFIRM: "P5", Phase.CANCEL: "X2", Phase.RETRIEVE: ""}
+_SENT = {Phase.CREATE: "P2", Phase.CONFIRM: "P5", Phase.CANCEL: "X2", Phase.RETRIEVE: "B1"}
 _RECEIVED = {Phase.CREATE: "P3", Phase.CONFIRM: "P6", Phase.CANCEL: "P6", Phase.RETRIEVE: "P6"}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from django.db.models import Case, F, Sum, Value, When
 
 from outbox import decisions
+from outbox.crash_points import crash_point
 from shop.models import Concern, OrderLine, Product, Stock, StockMovement
 
 
@@ -39,6 +40,7 @@ def release(*, order_ids: Sequence[int]) -> None:
         _locked(list(freed))
         Stock.objects.filter(pk__in=freed).update(reserved=F("reserved") - _quantity(freed))
         held.update(hold=OrderLine.Hold.RELEASED)
+        crash_point("C1")
 
 
 def consume(*, order_ids: Sequence[int]) -> None:

@@ -90,7 +90,8 @@ class SendGridMailer:
         for step in path.strip("/").split("/"):
             client = client._(step)
         try:
-            answer = client.get(query_params=params or None)
+            with calling("B1"):
+                answer = client.get(query_params=params or None)
         except requests.RequestException as error:
             return Reply(status=None, problem=str(error)[:_DETAIL_LENGTH], sent_at=sent_at, took=_since(begun))
         problem = "" if answer.status_code == 200 else _errors(answer.body)[:_DETAIL_LENGTH]

@@ -16,7 +16,7 @@ import stripe
 from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
 
 from outbox.going_live import Reply
-from outbox.transport import DeadlineSession
+from outbox.transport import DeadlineSession, calling
 from outbox.webhooks import Malformed, NotGenuine, check_age
 from payments.gateways import stripe_objects as objects
 from payments.gateways.base import Answer, BankNotice, BankRefund, Body, Intent, Outcome
@@ -144,7 +144,8 @@ class StripeGateway:
         """A plain question about our account, for stripe_account.py: it reads, or is refused for being incomplete."""
         sent_at, begun = dt.datetime.now(tz=dt.UTC), time.monotonic()
         try:
-            answer = self._client.raw_request(method, path, **params)
+            with calling("B1"):
+                answer = self._client.raw_request(method, path, **params)
         except stripe.StripeError as error:
             problem = " ".join(str(error.user_message or error).split())[:1000]
             status, body, headers = error.http_status, None, _headers(error)

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
+from outbox.crash_points import crash_point
 from payments.money import AmountNotChargeable
 from shop import intake, limits, selectors
 from shop.cart import Cart
@@ -71,6 +72,7 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
         form.add_error(None, str(refused))
         became = selectors.order_by_checkout_token(form.cleaned_data["checkout_token"])
         return _page(request, form, lines, order=became, status=409)
+    crash_point("O3")
     if placed.unavailable:
         return _sold_out(request, cart, placed, is_present=earlier is None)
     if earlier is None:

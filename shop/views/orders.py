@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_http_methods
 
+from outbox.crash_points import crash_point
 from outbox.timeline import timeline
 from payments import services as payments
 from payments.models import Payment
@@ -94,6 +95,7 @@ def _another_card(request: HttpRequest, order: Order) -> HttpResponse:
     try:
         limits.take_card_try(request, now=timezone.now())
         give_card(order_id=order.pk, payment_method=form.payment_method_id)
+        crash_point("K1")
     except limits.TooManyTries as too_many:
         return errors.too_many_tries(request, retry_after=too_many.retry_after, order_address=order.get_absolute_url())
     except (NotPossible, NotPayable):

@@ -1,0 +1,51 @@
+"""`make crash-points` sets CRASH_POINTS=all: every fault and the second hit too, on a PostgreSQL that may be stopped.
+
+Without it, as a part of `make test`, every point is hit once and its process killed.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+if TYPE_CHECKING:
+    from tests.faults.crash_store import CrashStore
+
+ALL = os.environ.get("CRASH_POINTS") == "all"
+# What `make crash-points` prints: (point, fault, hit, result, seconds).
+ROWS = pytest.StashKey[list[tuple[str, str, int, str, float]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = list[tuple[str, str, int, str, float]]()
+
+
+@pytest.fixture(scope="session")
+def crash_store(django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory) -> Iterator["CrashStore"]:
+    """Its processes live as long as they are let; everything else is shared by all points."""
+    from shop.local.postgres import EmbeddedPostgres
+    from tests.faults.crash_store import CrashStore  # models: only once the settings are loaded
+
+    folder = Path(tempfile.mkdtemp(prefix="store-crashes-"))
+    folder.chmod(0o711)  # as root, PostgreSQL's account must get through
+    postgres = EmbeddedPostgres(folder / "postgresql") if ALL else None
+    try:
+        with django_db_blocker.unblock(), CrashStore(tmp_path_factory.mktemp("crashes"), postgres=postgres) as store:
+            yield store
+    finally:
+        if postgres is not None:
+            postgres.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not (ALL and config.stash[ROWS]):
+        return
+    terminalreporter.section("crash points")
+    for point, fault, hit, result, seconds in sorted(config.stash[ROWS]):
+        terminalreporter.write_line(f"{point:5}{fault:13}{hit:3}  {result:10}{seconds:6.1f} s")

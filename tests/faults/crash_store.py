@@ -1,0 +1,303 @@
+"""A whole store of real processes whose every crash point is in the test's hands.
+
+web and worker each reach PostgreSQL through a proxy of their own, the worker also bank, mail provider and screening
+service: so a host can vanish, and an acknowledgement get lost, at exactly the point at which the process waits.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import environ
+import psycopg
+from django.apps import apps
+from django.conf import settings
+from django.db import Error, connection
+from django.test import override_settings
+
+from outbox import feed_tokens
+from outbox.audit import audit, checks
+from outbox.claims import Claimable
+from outbox.crash_points import Fault
+from outbox.pipeline import survey
+from shop import warehouse_books
+from shop.local.postgres import EmbeddedPostgres
+from shop.simulation.warehouse import Habits, Unreachable, Warehouse
+from shop.simulation.warehouse_file import WarehouseFile
+from tests.faults.baton import Baton, Held
+from tests.faults.proxy import Proxy
+from tests.sandbox_process import SandboxProcess
+from tests.web_process import ROOT, WebProcess
+
+# Seconds; the machine may be busy. After a host has vanished, its session's time-outs (30 to 45 s) come on top.
+PATIENCE, VANISHED_PATIENCE = 60.0, 120.0
+# A call's time, short: nothing here is far away. The lease is above four of them, as the system check wants.
+CALLS = {
+    "PAYMENT_CONNECT_TIMEOUT": "2",
+    "PAYMENT_READ_TIMEOUT": "4",
+    "PAYMENT_CALL_DEADLINE": "5",
+    "PAYMENT_LEASE_SECONDS": "40",
+    "PAYMENT_SETTLE_SECONDS": "0.5",
+    "MAIL_TIMEOUT": "5",
+    "MAIL_LEASE_SECONDS": "20",
+    "SCREENING_TIMEOUT": "5",
+}
+# Every order of a scenario is the same shopper's, and larger ones are screened.
+RULES = {"SCREENING_ABOVE": "15000", "REVIEW_ORDERS_PER_EMAIL": "0", "REVIEW_ORDERS_PER_ADDRESS": "0"}
+SERVER = ("NAME", "HOST", "PORT", "USER", "PASSWORD")
+
+
+class CrashStore:
+    """A context manager. With a PostgreSQL of its own, that may be stopped; else a database on the run's."""
+
+    def __init__(self, folder: Path, *, postgres: EmbeddedPostgres | None = None) -> None:
+        self.postgres = postgres
+        self._folder = folder
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._dead: list[int] = []
+        self._buried_at = 0.0
+        self._turning = threading.Lock()
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._running as running:
+            running.enter_context(self._database())
+            self._start(running)
+            self._running = running.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._running.close()
+
+    # --- the start --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[None]:
+        """This process's own connection, and the processes', lead to a new database inside."""
+        known = connection.settings_dict
+        before = {part: known[part] for part in SERVER}
+        connection.close()
+        if self.postgres is not None:
+            server = environ.Env.db_url_config(self.postgres.start())
+            known.update({part: server[part] or "" for part in SERVER})
+            known["HOST"] = server["HOST"].replace("%2F", "/").replace("%2f", "/")
+        name = f"crashes_{os.getpid()}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as session:
+            session.execute(f'CREATE DATABASE "{name}"'.encode())
+        known["NAME"] = name
+        try:
+            yield
+        finally:
+            connection.close()
+            known.update(before)
+
+    def _address(self, database: str = "") -> str:
+        known = connection.settings_dict
+        parts = {"dbname": database or known["NAME"], "host": known["HOST"], "port": known["PORT"]}
+        parts |= {"user": known["USER"], "password": known["PASSWORD"]}
+        return psycopg.conninfo.make_conninfo(**{name: value for name, value in parts.items() if value})
+
+    def _start(self, running: ExitStack) -> None:
+        host, port = connection.settings_dict["HOST"], connection.settings_dict["PORT"] or 5432
+        server = Path(host) / f".s.PGSQL.{port}" if host.startswith("/") else (host, int(port))
+        # Paths of unix sockets are short.
+        sockets = Path(tempfile.mkdtemp(prefix="crash-"))
+        running.callback(shutil.rmtree, sockets, ignore_errors=True)
+        self.baton = running.enter_context(Baton(sockets / "baton"))
+        self.web_database = running.enter_context(Proxy(server, speaks_postgres=True))
+        self.worker_database = running.enter_context(Proxy(server, speaks_postgres=True))
+        self.web = running.enter_context(WebProcess(self._folder / "web.log"))
+        self.sandbox = running.enter_context(
+            SandboxProcess(
+                self._folder / "sandbox",
+                settle_seconds=0.1,
+                screening_seconds=0.02,
+                stripe_webhook_url=f"{self.web.url}/webhooks/stripe/",
+                stripe_webhook_secret=settings.STRIPE_WEBHOOK_SECRET[0],
+                sendgrid_webhook_url=f"{self.web.url}/webhooks/sendgrid/",
+            )
+        )
+        outside = urlsplit(self.sandbox.url)
+        assert outside.hostname is not None
+        assert outside.port is not None
+        self.outside = running.enter_context(Proxy((outside.hostname, outside.port)))
+        through = f"http://127.0.0.1:{self.outside.port}"
+        self._environment = {
+            **CALLS,
+            **RULES,
+            "STORE_ADDRESS": self.web.url,
+            "STRIPE_API_BASE": through,
+            "SENDGRID_API_BASE": through,
+            "SCREENING_URL": f"{through}/screening",
+            "SENDGRID_WEBHOOK_PUBLIC_KEY": (self.sandbox.data / "sendgrid_public_key").read_text().strip(),
+            "DOORBELL_DIR": str(sockets / "bells"),
+            "CRASH_BATON": str(self.baton.path),
+        }
+        running.enter_context(override_settings(STRIPE_API_BASE=self.sandbox.url, SENDGRID_API_BASE=self.sandbox.url))
+        self._manage("migrate", "--verbosity", "0")
+        self._manage("seed_catalogue", "--stock", "5000")
+        self.web.start(**self._of(self.web_database))
+        running.callback(self._end_worker)
+        self.start_worker()
+        self.warehouse_file = self._folder / "warehouse.jsonl"
+        self._warehouse = Warehouse(
+            file=WarehouseFile(self.warehouse_file),
+            base_url=self.web.url,
+            token=feed_tokens.create(feed="warehouse", name="pretend"),
+            habits=Habits(),
+        )
+        running.callback(self._warehouse.close)
+
+    def _of(self, database: Proxy) -> dict[str, str]:
+        """The environment of a process that reaches PostgreSQL through this proxy."""
+        known = connection.settings_dict
+        account = f"{known['USER']}:{known['PASSWORD']}" if known["PASSWORD"] else known["USER"]
+        address = f"postgresql://{account}@127.0.0.1:{database.port}/{known['NAME']}"
+        return {**self._environment, "DATABASE_URL": f"{address}?sslmode=disable&gssencmode=disable"}
+
+    def _manage(self, *arguments: str) -> None:
+        environment = {**os.environ, **self._of(self.worker_database)}
+        del environment["CRASH_BATON"]
+        subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, check=True)
+
+    def start_worker(self) -> None:
+        with (self._folder / "worker.log").open("ab") as log:
+            self._worker = subprocess.Popen(
+                [sys.executable, "manage.py", "run_workers"],
+                cwd=ROOT,
+                env={**os.environ, **self._of(self.worker_database)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _end_worker(self) -> None:
+        process, self._worker = self._worker, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    # --- faults -----------------------------------------------------------------------------------
+
+    def inflict(self, fault: Fault, held: Held) -> None:
+        """Do it to the process that is held at its point; afterwards everything runs that should."""
+        assert self._worker is not None
+        is_worker = held.pid == self._worker.pid
+        database = self.worker_database if is_worker else self.web_database
+        match fault:
+            case Fault.KILL:
+                self._kill(held, is_worker=is_worker)
+            case Fault.VANISH:
+                for proxy in (database, self.outside) if is_worker else (database,):
+                    proxy.freeze()
+                self._kill(held, is_worker=is_worker)
+            case Fault.LOST_COMMIT:
+                database.lose_commit(backend=held.backend)
+                held.go()
+                assert database.lost_commits.acquire(timeout=PATIENCE), "no COMMIT followed"
+            case Fault.STOP:
+                assert self.postgres is not None
+                self.postgres.crash()
+                held.go()
+                self.postgres.start()
+
+    def _kill(self, held: Held, *, is_worker: bool) -> None:
+        held.kill()
+        self._dead.append(held.pid)
+        if is_worker:
+            assert self._worker is not None
+            assert self._worker.wait(PATIENCE) == -signal.SIGKILL
+            self.start_worker()
+        else:  # gunicorn starts another by itself
+            self.wait_until(lambda: not _is_alive(held.pid), "the web server's worker is still there")
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def sql(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """On a session of its own: from any thread, and over a restart of the database."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with psycopg.connect(self._address(), connect_timeout=5) as session:
+                    return session.execute(query.encode(), parameters).fetchall()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+    @staticmethod
+    def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.03)
+
+    def turn_warehouse(self) -> bool:
+        """Let the warehouse read, pick and report once; False when there is nothing left to do."""
+        with self._turning:
+            try:
+                return self._warehouse.turn()
+            except Unreachable:
+                return True
+
+    def end_leases_of_the_dead(self) -> None:
+        """Time passes, for nobody but those who cannot notice: their claims are over."""
+        if not self._dead or time.monotonic() < self._buried_at + 1.0:
+            return
+        self._buried_at = time.monotonic()
+        tables = [model._meta.db_table for model in apps.get_models() if issubclass(model, Claimable)]
+        # What a vanished host's session has locked stays with it until its time-outs.
+        ended = (
+            f"{table}_ended AS (UPDATE {table} SET due_at = now() WHERE id IN (SELECT id FROM {table} "  # noqa: S608
+            "WHERE claimed_by LIKE ANY (SELECT who FROM dead) FOR UPDATE SKIP LOCKED))"
+            for table in tables
+        )
+        dead = [f"%:{pid}" for pid in self._dead[-3:]]
+        self.sql(f"WITH dead AS (SELECT unnest(%s::text[]) AS who), {', '.join(ended)} SELECT 1", dead)
+
+    def wait_quiet(self, *, seconds: float) -> None:
+        """Until nothing waits for the store's machines or the warehouse."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.end_leases_of_the_dead()
+            more = self.turn_warehouse()
+            try:
+                now = survey()
+            except Error:
+                connection.close()  # the database is being started again
+            else:
+                if now.quiet and not more:
+                    return
+                assert time.monotonic() < deadline, f"not quiet: {now.unsettled}"
+            time.sleep(0.05)
+
+    def violations(self) -> list[str]:
+        """What check_money finds with all its invariants, the warehouse's file among its sources."""
+        with warehouse_books.compared_with(self.warehouse_file):
+            results = audit(checks())
+        found = [result.unreadable for result in results if result.unreadable]
+        found += [f"{each.check.invariant} {difference}" for each in results for difference in each.differences]
+        return found
+
+    def logged(self, text: str) -> list[str]:
+        """The lines of web and worker with this text."""
+        logs = [self._folder / name for name in ("web.log", "worker.log")]
+        return [line for log in logs if log.exists() for line in log.read_text().splitlines() if text in line]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,216 @@
+"""What is done to bring a process to each crash point: real traffic, over and over until the point was hit.
+
+A scenario is a round of it. It returns once the order stands where it will stay, whatever was killed meanwhile.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from django.db import connection
+
+from payments.models import Payment
+from shop.groups import OPERATOR
+from shop.simulation.browser import TIMEOUT, Browser
+from shop.simulation.pages import Form
+from tests.faults.crash_store import CrashStore
+from tests.integration.admin.operators import Operator, address
+
+# Rounds of one scenario, after which a point counts as never hit.
+ROUNDS = 6
+ANSWERS = {
+    "name": "Ada Lovelace",
+    "email": "ada@customers.example",
+    "address": "Am Sandtorkai 1",
+    "postal_code": "20457",
+    "city": "Hamburg",
+    "country": "DE",
+    "shipping": "standard",
+}
+THREE_D_SECURE, DECLINED = "pm_card_threeDSecure2Required", "pm_card_visa_chargeDeclined"
+
+
+@dataclass
+class Visit:
+    """One shopper's browser at the store, and what is promised to them. `paths` are the orders' pages, with the
+    status in which each has to end."""
+
+    store: CrashStore
+    struck: threading.Event
+    paths: dict[str, str] = field(default_factory=dict)
+
+    def round(self, scenario: "Scenario") -> None:
+        self._browser = Browser(base_url=self.store.web.url, patience=60)
+        with self._browser.session:
+            scenario(self)
+
+    # --- at the store's pages ---------------------------------------------------------------------
+
+    def order(self, *, card: str = "pm_card_visa", product: str = "enamel-mug", ends: str = "shipped") -> str:
+        """Place an order, and send the same form once more: the same order, or the promise is broken."""
+        self._browser.url = self.store.web.url
+        put = self._browser.get(f"/products/{product}/").form_with("quantity")
+        assert put is not None
+        self._browser.send(put, {"quantity": "1"})
+        form = self._browser.get("/checkout/").form_with("checkout_token")
+        assert form is not None
+        data = form.filled({**ANSWERS, "payment_method": card})
+        places = {self._sent(form, data), self._sent(form, data)}
+        assert len(places) == 1, f"one checkout became {places}"
+        (path,) = places
+        self.paths[path] = ends
+        return path
+
+    def _sent(self, form: Form, data: Mapping[str, str]) -> str:
+        answer = self._browser.patiently(lambda *, again: self._browser.post(form, data))
+        assert answer.is_redirect, answer.text
+        return urlsplit(urljoin(self._browser.url, answer.headers["Location"])).path
+
+    def cancel(self, path: str) -> None:
+        page = self._browser.get(path)
+        form = next(each for each in page.forms if each.choices("action") == ["cancel"])
+        self._browser.send(form, {"action": "cancel"})
+        self.paths[path] = "cancelled"
+
+    def give_card(self, path: str) -> None:
+        form = self._browser.get(path).form_with("payment_method")
+        assert form is not None
+        self._browser.send(form, {"payment_method": "pm_card_visa"})
+
+    def confirm_at_bank(self, path: str) -> None:
+        """At the bank's page, which sends the customer back."""
+        link = next(link for link in self._browser.get(path).links if "/3ds/" in link)
+        form = self._browser.get(link).form_with("outcome")
+        assert form is not None
+        back = self._browser.post(form, {"outcome": "approve"}).headers["Location"]
+        self._browser.patiently(lambda *, again: self._browser.session.get(back, timeout=TIMEOUT))
+
+    # --- what is waited for -----------------------------------------------------------------------
+
+    def status(self, path: str) -> str:
+        return str(self.store.sql("SELECT status FROM shop_order WHERE token = %s", path.split("/")[2])[0][0])
+
+    def wait(self, path: str, *statuses: str) -> None:
+        def is_there() -> bool:
+            self.store.end_leases_of_the_dead()
+            return self.status(path) in statuses
+
+        # After a host has vanished, others go on within its session's time-outs.
+        self.store.wait_until(is_there, f"{path} is never {statuses}", seconds=120)
+
+    def wait_with_warehouse(self, path: str, *statuses: str) -> None:
+        def is_there() -> bool:
+            self.store.turn_warehouse()
+            self.store.end_leases_of_the_dead()
+            return self.status(path) in statuses
+
+        self.store.wait_until(is_there, f"{path} is never {statuses}", seconds=120)
+
+    # --- an operator ------------------------------------------------------------------------------
+
+    def refund(self, path: str) -> None:
+        """An operator gives a euro back, and sends the form until it is answered."""
+        ((order_id,),) = self.store.sql("SELECT id FROM shop_order WHERE token = %s", path.split("/")[2])
+        payment = Payment.objects.get(order_id=order_id)
+        olga = Operator(OPERATOR)
+        form = olga.form(payment, "refund").filled({"reason": "a scratch", "amount": "1.00"})
+        cookies = {name: morsel.value for name, morsel in olga.client.cookies.items()}
+        connection.close()
+
+        def send(*, again: bool) -> requests.Response:
+            return requests.post(
+                self.store.web.url + address(payment, "refund"),
+                form,
+                cookies=cookies,
+                headers={"Referer": self.store.web.url},
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            )
+
+        answer = self._browser.patiently(send)
+        assert answer.status_code == 302, answer.text
+
+
+Scenario = Callable[[Visit], None]
+
+
+def plain(visit: Visit) -> None:
+    visit.wait(visit.order(), "accepted", "shipped")
+
+
+def shipped(visit: Visit) -> None:
+    path = visit.order()
+    visit.wait_with_warehouse(path, "shipped")
+
+
+def another_card(visit: Visit) -> None:
+    path = visit.order(card=DECLINED)
+    visit.wait(path, "payment_declined")
+    visit.give_card(path)
+    visit.wait(path, "accepted")
+
+
+def confirmed(visit: Visit) -> None:
+    path = visit.order(card=THREE_D_SECURE)
+    visit.wait(path, "action_required")
+    visit.confirm_at_bank(path)
+    visit.wait(path, "accepted")
+
+
+def cancelled_unpaid(visit: Visit) -> None:
+    path = visit.order(card=THREE_D_SECURE)
+    visit.wait(path, "action_required")
+    visit.cancel(path)
+    visit.wait(path, "cancelled")
+
+
+def cancelled_paid(visit: Visit) -> None:
+    path = visit.order()
+    visit.wait(path, "accepted")
+    visit.cancel(path)
+    visit.wait_with_warehouse(path, "cancelled")
+
+
+def screened(visit: Visit) -> None:
+    visit.wait(visit.order(product=LARGE), "accepted", "shipped")
+
+
+def refunded(visit: Visit) -> None:
+    path = visit.order()
+    visit.wait(path, "accepted")
+    visit.refund(path)
+
+
+# A product that is dear enough to be screened.
+LARGE = "field-binoculars"
+
+# The way to each point of outbox.crash_points.POINTS.
+SCENARIOS: dict[str, Scenario] = {
+    **dict.fromkeys(("O1", "O2", "O3"), plain),
+    "K1": another_card,
+    **dict.fromkeys(("P1", "P2", "P3", "P4", "P5", "P6", "P7"), plain),
+    **dict.fromkeys(("R1", "R2", "D1", "D2", "D3"), plain),
+    **dict.fromkeys(("E1", "E2", "E3", "E4"), plain),
+    "C1": cancelled_unpaid,
+    **dict.fromkeys(("C2", "C3", "C4"), cancelled_paid),
+    **dict.fromkeys(("X1", "X2", "X3"), cancelled_unpaid),
+    "B1": confirmed,
+    **dict.fromkeys(("S1", "S2"), screened),
+    **dict.fromkeys(("W1", "W2", "W3"), plain),
+    **dict.fromkeys(("F1", "F2", "F3"), shipped),
+    **dict.fromkeys(("A1", "A2"), refunded),
+}
+# Where a point is passed again and again with nothing to do: SQL that says whether there is something.
+MATTERS = {"R1": "SELECT EXISTS (SELECT FROM outbox_outboxrecord)"}
+
+
+def drive(visit: Visit, scenario: Scenario) -> None:
+    """Rounds until the point was hit; what runs then is seen through."""
+    try:
+        for _ in itertools.takewhile(lambda _: not visit.struck.is_set(), range(ROUNDS)):
+            visit.round(scenario)
+    finally:
+        connection.close()
