@@ -158,6 +158,7 @@ class RefundCaller:
         return Answer(outcome=Outcome.UNKNOWN, code="internal_error", message=f"{type(error).__name__}: {error}")
 
     def record(self, results: Sequence[tuple[RefundCall, Answer]]) -> list[RefundCall]:
+        crash_point("C5")
         with transaction.atomic():
             held = claims.held(Refund, [call.refund for call, _ in results])
             for call, answer in results:

@@ -64,6 +64,7 @@ class ScreeningCaller:
         return Answer(outcome=Outcome.UNKNOWN, detail=f"our own error: {error!r}")
 
     def record(self, results: Sequence[tuple[ScreeningCall, Answer]]) -> list[ScreeningCall]:
+        crash_point("S3")
         with transaction.atomic():
             orders = locked([call.screening.order_id for call, _ in results])
             held = claims.held(Screening, [call.screening for call, _ in results])

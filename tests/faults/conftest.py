@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 ALL = os.environ.get("CRASH_POINTS") == "all"
 # What `make crash-points` prints: (point, fault, hit, result, seconds).
-ROWS = pytest.StashKey[list[tuple[str, str, int, str, float]]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = list[tuple[str, str, int, str, float]]()
+ROWS: list[tuple[str, str, int, str, float]] = []
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +39,9 @@ def crash_store(django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.Tem
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if not (ALL and config.stash[ROWS]):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not (ALL and ROWS):
         return
     terminalreporter.section("crash points")
-    for point, fault, hit, result, seconds in sorted(config.stash[ROWS]):
+    for point, fault, hit, result, seconds in sorted(ROWS):
         terminalreporter.write_line(f"{point:5}{fault:13}{hit:3}  {result:10}{seconds:6.1f} s")

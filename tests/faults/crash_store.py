@@ -1,7 +1,8 @@
 """A whole store of real processes whose every crash point is in the test's hands.
 
-web and worker each reach PostgreSQL through a proxy of their own, the worker also bank, mail provider and screening
-service: so a host can vanish, and an acknowledgement get lost, at exactly the point at which the process waits.
+On a PostgreSQL of its own, web and worker each reach it through a proxy of their own, and the worker bank, mail
+provider and screening service too: so a host can vanish, and an acknowledgement get lost, at exactly the point at
+which the process waits. Where processes are only killed, nothing stands between.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import environ
 import psycopg
@@ -132,7 +133,7 @@ class CrashStore:
         assert outside.hostname is not None
         assert outside.port is not None
         self.outside = running.enter_context(Proxy((outside.hostname, outside.port)))
-        through = f"http://127.0.0.1:{self.outside.port}"
+        through = self.sandbox.url if self.postgres is None else f"http://127.0.0.1:{self.outside.port}"
         self._environment = {
             **CALLS,
             **RULES,
@@ -145,8 +146,8 @@ class CrashStore:
             "CRASH_BATON": str(self.baton.path),
         }
         running.enter_context(override_settings(STRIPE_API_BASE=self.sandbox.url, SENDGRID_API_BASE=self.sandbox.url))
-        self._manage("migrate", "--verbosity", "0")
-        self._manage("seed_catalogue", "--stock", "5000")
+        assert self.manage("migrate", "--verbosity", "0") == 0
+        assert self.manage("seed_catalogue", "--stock", "5000") == 0
         self.web.start(**self._of(self.web_database))
         running.callback(self._end_worker)
         self.start_worker()
@@ -163,13 +164,20 @@ class CrashStore:
         """The environment of a process that reaches PostgreSQL through this proxy."""
         known = connection.settings_dict
         account = f"{known['USER']}:{known['PASSWORD']}" if known["PASSWORD"] else known["USER"]
-        address = f"postgresql://{account}@127.0.0.1:{database.port}/{known['NAME']}"
-        return {**self._environment, "DATABASE_URL": f"{address}?sslmode=disable&gssencmode=disable"}
+        if self.postgres is None:
+            port = f":{known['PORT']}" if known["PORT"] else ""
+            address = f"postgresql://{account}@{quote(known['HOST'], safe='')}{port}/{known['NAME']}"
+        else:
+            plain = "sslmode=disable&gssencmode=disable"
+            address = f"postgresql://{account}@127.0.0.1:{database.port}/{known['NAME']}?{plain}"
+        return {**self._environment, "DATABASE_URL": address}
 
-    def _manage(self, *arguments: str) -> None:
-        environment = {**os.environ, **self._of(self.worker_database)}
-        del environment["CRASH_BATON"]
-        subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=environment, check=True)
+    def manage(self, *arguments: str, **further: str) -> int:
+        """Run a command without the baton to its end; its exit status."""
+        environment = {**os.environ, **self._of(self.worker_database), "CRASH_BATON": "", **further}
+        with (self._folder / "manage.log").open("ab") as log:
+            command = [sys.executable, "manage.py", *arguments]
+            return subprocess.run(command, cwd=ROOT, env=environment, check=False, stdout=log, stderr=log).returncode
 
     def start_worker(self) -> None:
         with (self._folder / "worker.log").open("ab") as log:
@@ -240,7 +248,7 @@ class CrashStore:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, what
-            time.sleep(0.03)
+            time.sleep(0.1)
 
     def turn_warehouse(self) -> bool:
         """Let the warehouse read, pick and report once; False when there is nothing left to do."""
@@ -279,7 +287,7 @@ class CrashStore:
                 if now.quiet and not more:
                     return
                 assert time.monotonic() < deadline, f"not quiet: {now.unsettled}"
-            time.sleep(0.05)
+            time.sleep(0.15)
 
     def violations(self) -> list[str]:
         """What check_money finds with all its invariants, the warehouse's file among its sources."""

@@ -195,10 +195,10 @@ SCENARIOS: dict[str, Scenario] = {
     **dict.fromkeys(("R1", "R2", "D1", "D2", "D3"), plain),
     **dict.fromkeys(("E1", "E2", "E3", "E4"), plain),
     "C1": cancelled_unpaid,
-    **dict.fromkeys(("C2", "C3", "C4"), cancelled_paid),
+    **dict.fromkeys(("C2", "C3", "C4", "C5"), cancelled_paid),
     **dict.fromkeys(("X1", "X2", "X3"), cancelled_unpaid),
     "B1": confirmed,
-    **dict.fromkeys(("S1", "S2"), screened),
+    **dict.fromkeys(("S1", "S2", "S3"), screened),
     **dict.fromkeys(("W1", "W2", "W3"), plain),
     **dict.fromkeys(("F1", "F2", "F3"), shipped),
     **dict.fromkeys(("A1", "A2"), refunded),
@@ -207,10 +207,10 @@ SCENARIOS: dict[str, Scenario] = {
 MATTERS = {"R1": "SELECT EXISTS (SELECT FROM outbox_outboxrecord)"}
 
 
-def drive(visit: Visit, scenario: Scenario) -> None:
+def drive(visit: Visit, scenario: Scenario, *, rounds: int = ROUNDS) -> None:
     """Rounds until the point was hit; what runs then is seen through."""
     try:
-        for _ in itertools.takewhile(lambda _: not visit.struck.is_set(), range(ROUNDS)):
+        for _ in itertools.takewhile(lambda _: not visit.struck.is_set(), range(rounds)):
             visit.round(scenario)
     finally:
         connection.close()

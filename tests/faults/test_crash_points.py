@@ -1,6 +1,7 @@
 """Every point of outbox/crash_points.py × its faults × the first and second hit, on real processes; afterwards every
 invariant holds. A point that is never hit fails."""
 
+import signal
 import threading
 import time
 from collections import Counter
@@ -22,14 +23,24 @@ CASES = EVERY if ALL else [case for case in EVERY if case[1:] == (Fault.KILL, 1)
 
 @pytest.mark.parametrize(("point", "fault", "hit"), CASES, ids=[f"{p}-{f}-{n}" for p, f, n in CASES])
 def test_whatever_happens_there_every_promise_is_kept(
-    crash_store: CrashStore, request: pytest.FixtureRequest, point: str, fault: Fault, hit: int
+    crash_store: CrashStore, point: str, fault: Fault, hit: int
 ) -> None:
     begun, result = time.monotonic(), "BROKEN"
     try:
         _strike(crash_store, point, fault, hit)
         result = "kept"
     finally:
-        request.config.stash[ROWS].append((point, fault, hit, result, time.monotonic() - begun))
+        ROWS.append((point, fault, hit, result, time.monotonic() - begun))
+
+
+@pytest.mark.parametrize(
+    "command", [("shell", "-c", "from payments.bank_events import catch_up; catch_up()"), ("check_stripe",)]
+)
+def test_questions_beside_the_workers_have_a_point_too(crash_store: CrashStore, command: tuple[str, ...]) -> None:
+    """The scheduler's, which needs an order first, and those of a person."""
+    if not crash_store.sql("SELECT 1 FROM payments_payment LIMIT 1"):
+        drive(Visit(crash_store, struck=threading.Event()), SCENARIOS["P1"], rounds=1)
+    assert crash_store.manage(*command, CRASH_POINT="B1") == -signal.SIGKILL
 
 
 def _strike(store: CrashStore, point: str, fault: Fault, hit: int) -> None:
