@@ -180,6 +180,7 @@ def _difference() -> Difference:
         amount=500,
         currency="EUR",
         detail="at the bank succeeded",
+        happened_at="2026-01-01T00:00:00Z",
     )
 
 
