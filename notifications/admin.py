@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from notifications.catalogue import MAILS
 from notifications.models import MailEvent, Message, MessageAttempt
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
-from outbox.ledger_filters import among_newest
+from outbox.ledger_filters import among_newest, blocked
 from shop import selectors
 
 # SendGrid's (docs: Event Webhook reference); engagement is not asked for.
@@ -50,7 +50,11 @@ class EventInline(ReadOnlyInline):
 @admin.register(Message)
 class MessageAdmin(LedgerAdmin):
     list_display = ["created_at", "order_number", "template", "status", "recipient", "attempts", "sent_at"]
-    list_filter = ["status", among_newest("template", lambda: sorted({mail.template for mail in MAILS.values()}))]
+    list_filter = [
+        "status",
+        blocked({"pending", "sending", "ambiguous"}),
+        among_newest("template", lambda: sorted({mail.template for mail in MAILS.values()})),
+    ]
     found_by = (_order_number, _recipient, "public_id")
     search_help_text = "An order's number, a recipient's address or a message id."
     inlines = [AttemptInline, EventInline]

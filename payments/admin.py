@@ -93,7 +93,7 @@ class PaymentAdmin(LedgerAdmin):
 @admin.register(Refund)
 class RefundAdmin(LedgerAdmin):
     list_display = ["id", "payment", "back", "status", "reason", "requested_by", "approved_by", "created_at"]
-    list_filter = ["status"]
+    list_filter = ["status", blocked({"unprocessed", "processing", "unknown", "pending"})]
     found_by = (_of_payment, "refund_id", "public_id")
     search_help_text = "An order's number or id, the bank's refund or intent, or our id."
     list_select_related = ["payment"]

@@ -37,7 +37,10 @@ WAITING = {
     ("/admin/payments/refund/", "?status__exact=awaiting_approval"): ("approve", "refuse"),
     ("/admin/shop/order/", "?status__exact=under_review"): ("accept", "reject"),
     ("/admin/shop/concern/", "?resolved_at__isempty=1"): ("resolve",),
-    ("/admin/payments/payment/", "?blocked_reason__isempty=0"): ("unblock",),
+    ("/admin/payments/difference/", "?resolved_at__isempty=1"): ("resolve",),
+    ("/admin/payments/payment/", "?blocked=yes"): ("unblock",),
+    ("/admin/payments/refund/", "?blocked=yes"): ("unblock",),
+    ("/admin/notifications/message/", "?blocked=yes"): ("unblock",),
     ("/admin/outbox/parkedevent/", "?status__exact=waiting"): ("retry",),
 }
 # Shares of the turns, or of the forms.

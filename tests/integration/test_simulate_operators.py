@@ -15,12 +15,14 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test import Client
 
 from outbox.models import Decision
 from outbox.sweep import sweep
 from payments.models import Payment, Refund
 from shop.groups import APPROVER, OPERATOR, ensure_all
 from shop.models import Concern, Order
+from shop.simulation.operators import WAITING
 from tests.integration.orders import offer, place
 from tests.local.waiting import wait_until
 from tests.sandbox_process import SandboxProcess
@@ -198,3 +200,9 @@ def test_nobody_to_log_in_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CommandError, match="NAME:PASSWORD") as refused:
         call_command("simulate_operators")
     assert "a-password-alone" not in str(refused.value)
+
+
+def test_what_waits_is_found_by_filters_that_exist(admin_client: Client) -> None:
+    """The admin shows the whole list for a filter that it does not know."""
+    for folder, which in WAITING:
+        assert admin_client.get(f"{folder}{which}").status_code == 200, which

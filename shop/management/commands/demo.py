@@ -40,6 +40,8 @@ COUNTED = {
 WAITING_FOR_OPERATORS = """
     SELECT (SELECT count(*) FROM payments_refund WHERE status = 'awaiting_approval' OR blocked_reason <> '')
          + (SELECT count(*) FROM payments_payment WHERE blocked_reason <> '')
+         + (SELECT count(*) FROM notifications_message WHERE blocked_reason <> '')
+         + (SELECT count(*) FROM payments_difference WHERE resolved_at IS NULL)
          + (SELECT count(*) FROM shop_order WHERE status = 'under_review')
          + (SELECT count(*) FROM shop_concern WHERE resolved_at IS NULL)
          + (SELECT count(*) FROM outbox_parkedevent WHERE status = 'waiting')
