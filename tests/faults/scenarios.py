@@ -15,7 +15,7 @@ from django.db import connection
 from payments.models import Payment
 from shop.groups import OPERATOR
 from shop.simulation.browser import TIMEOUT, Browser
-from shop.simulation.pages import Form
+from shop.simulation.pages import Form, Page
 from tests.faults.crash_store import CrashStore
 from tests.integration.admin.operators import Operator, address
 
@@ -66,7 +66,7 @@ class Visit:
 
     def _sent(self, form: Form, data: Mapping[str, str]) -> str:
         answer = self._browser.patiently(lambda *, again: self._browser.post(form, data))
-        assert answer.is_redirect, answer.text
+        assert answer.is_redirect, Page.read(answer.text).alerts
         return urlsplit(urljoin(self._browser.url, answer.headers["Location"])).path
 
     def cancel(self, path: str) -> None:
@@ -131,7 +131,7 @@ class Visit:
             )
 
         answer = self._browser.patiently(send)
-        assert answer.status_code == 302, answer.text
+        assert answer.status_code == 302, Page.read(answer.text).alerts
 
 
 Scenario = Callable[[Visit], None]
