@@ -6,7 +6,6 @@ import queue
 import signal
 import socket
 import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +34,10 @@ class Held:
 
 
 class Baton:
-    """A context manager. Everybody may go on at once, but for the one hit that was asked for.
-
-    `hits` counts every hit of every point since the beginning.
-    """
+    """A context manager. Everybody may go on at once, but for the one hit that was asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.hits: Counter[str] = Counter()
         self._asked: tuple[str, Callable[[], bool]] | None = None
         self._until = 0
         self._held: queue.SimpleQueue[Held] = queue.SimpleQueue()
@@ -90,7 +85,6 @@ class Baton:
                 continue
             point, _hit, pid, backend = line.split()
             held = Held(point, int(pid), int(backend), link)
-            self.hits[point] += 1
             if self._is_asked_for(point):
                 self._held.put(held)
             else:

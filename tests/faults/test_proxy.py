@@ -1,5 +1,6 @@
 """The proxy does to real connections what it says: to PostgreSQL, and to a plain server."""
 
+import contextlib
 import socket
 import socketserver
 import threading
@@ -16,8 +17,9 @@ from tests.faults.proxy import Proxy
 
 class _Echo(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        while data := self.request.recv(4096):
-            self.request.sendall(data)
+        with contextlib.suppress(ConnectionError):
+            while data := self.request.recv(4096):
+                self.request.sendall(data)
 
 
 @pytest.fixture
