@@ -21,9 +21,10 @@ ALL = os.environ.get("CRASH_POINTS") == "all"
 ROWS: list[tuple[str, str, int, str, float]] = []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def crash_store(django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory) -> Iterator["CrashStore"]:
-    """Its processes live as long as they are let; everything else is shared by all points."""
+    """Its processes live as long as they are let; everything else is shared by all points. No longer than for its
+    module: meanwhile this process's own connection leads to the store's database, too."""
     from shop.local.postgres import EmbeddedPostgres
     from tests.faults.crash_store import CrashStore  # models: only once the settings are loaded
 
