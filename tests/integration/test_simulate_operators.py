@@ -35,10 +35,10 @@ PASSWORD = "a long enough password"
 BY_OPERATORS = {"actor__startswith": "operator:"}
 
 
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
-    """Of this file alone, so that its books are of nobody else."""
-    with SandboxProcess(tmp_path_factory.mktemp("bank")) as started:
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[SandboxProcess]:
+    """Of one test alone, so that its books are of nobody else."""
+    with SandboxProcess(tmp_path / "bank") as started:
         yield started
 
 
