@@ -35,10 +35,10 @@ smoke: $(READY) ## 60 shoppers order in a store of its own, then the money is ch
 
 test: $(READY) ## all tests, on a PostgreSQL of their own (or on DATABASE_URL); some: make test ARGS=tests/unit
 	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not browser" $(ARGS)
-	$(PY) -m pytest -n 3 --dist loadfile -m browser $(ARGS) || [ $$? = 5 ] # none among ARGS
+	$(PY) -m pytest -n 2 --dist loadfile -m browser $(ARGS) || [ $$? = 5 ] # none among ARGS
 
 crash-points: $(READY) ## every crash point, each fault, first and second hit, on real processes: half an hour
-	CRASH_POINTS=all $(PY) -m pytest -p no:randomly tests/faults/test_crash_points.py tests/faults/test_boundaries.py $(ARGS)
+	CRASH_POINTS=all $(PY) -m pytest -p no:randomly tests/faults/test_crashes_*.py tests/faults/test_boundaries.py $(ARGS)
 
 lint: $(READY) ## style, types, layers, migrations, settings for production
 	.venv/bin/ruff check

@@ -27,7 +27,7 @@ PUBLIC_KEY = (
 )
 # pytest-playwright's own fixture `base_url` is written in a way that pytest 10 will refuse.
 BASE_URL_WARNING = r"ignore:Session-scoped fixtures[\s\S]*'base_url':pytest.PytestRemovedIn10Warning"
-LONGEST = ("test_crash_points.py", "test_scheduler.py", "test_log.py", "test_operations.py", "test_operators.py")
+LONGEST = ("test_crashes_", "test_scheduler.py", "test_log.py", "test_operations.py", "test_operators.py")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
 
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)  # after the order was made random
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays on one process: the longest begin first, or one of them would keep all others waiting at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: not item.path.name.startswith(LONGEST))
     if CHROMIUM is None and os.environ.get("REQUIRE_BROWSER") != "1":
         skip = pytest.mark.skip(reason="no Chromium: apt-get install chromium, or set CHROMIUM to its path")
         for item in items:

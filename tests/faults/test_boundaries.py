@@ -17,6 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from outbox.crash_points import POINTS
 from outbox.transport import DeadlineSession
 from tests.faults.scenarios import MATTERS, SCENARIOS
+from tests.faults.striking import PARTS
 from tests.web_process import ROOT
 
 APPS = ("outbox", "payments", "shop", "notifications")
@@ -53,9 +54,10 @@ def _is_call(node: ast.AST, name: str) -> bool:
 
 
 def test_every_point_has_a_way_to_it() -> None:
-    """That the way leads there is what test_crash_points proves."""
+    """That the way leads there is what the test_crashes files prove; between them they have every point."""
     assert set(SCENARIOS) == set(POINTS)
     assert set(MATTERS) <= set(POINTS)
+    assert {point[0] for point in POINTS} == set("".join(PARTS.values()))
 
 
 def test_every_address_is_accounted_for() -> None:

@@ -1,7 +1,6 @@
 """Every point of outbox/crash_points.py × its faults × the first and second hit, on real processes; afterwards every
 invariant holds. A point that is never hit fails."""
 
-import signal
 import threading
 import time
 from collections import Counter
@@ -15,32 +14,28 @@ from tests.faults.conftest import ALL, ROWS
 from tests.faults.crash_store import PATIENCE, VANISHED_PATIENCE, CrashStore
 from tests.faults.scenarios import MATTERS, SCENARIOS, Visit, drive
 
-pytestmark = pytest.mark.timeout(400)
-
 EVERY = [(point, fault, hit) for point, known in POINTS.items() for fault in known.faults for hit in (1, 2)]
 CASES = EVERY if ALL else [case for case in EVERY if case[1:] == (Fault.KILL, 1)]
 
 
-@pytest.mark.parametrize(("point", "fault", "hit"), CASES, ids=[f"{p}-{f}-{n}" for p, f, n in CASES])
-def test_whatever_happens_there_every_promise_is_kept(
-    crash_store: CrashStore, point: str, fault: Fault, hit: int
-) -> None:
+# By the letters with which points begin: each part is a file, with a store of its own, and runs beside the others.
+PARTS = {"orders and payments": "OKPX", "log and mails": "RDES", "edges": "CBWFA"}
+
+
+def points(part: str) -> pytest.MarkDecorator:
+    """The cases of one of the PARTS."""
+    cases = [case for case in CASES if case[0][0] in PARTS[part]]
+    return pytest.mark.parametrize(("point", "fault", "hit"), cases, ids=[f"{p}-{f}-{n}" for p, f, n in cases])
+
+
+def every_promise_is_kept(store: CrashStore, point: str, fault: Fault, hit: int) -> None:
+    """Strike there, and look afterwards."""
     begun, result = time.monotonic(), "BROKEN"
     try:
-        _strike(crash_store, point, fault, hit)
+        _strike(store, point, fault, hit)
         result = "kept"
     finally:
         ROWS.append((point, fault, hit, result, time.monotonic() - begun))
-
-
-@pytest.mark.parametrize(
-    "command", [("shell", "-c", "from payments.bank_events import catch_up; catch_up()"), ("check_stripe",)]
-)
-def test_questions_beside_the_workers_have_a_point_too(crash_store: CrashStore, command: tuple[str, ...]) -> None:
-    """The scheduler's, which needs an order first, and those of a person."""
-    if not crash_store.sql("SELECT 1 FROM payments_payment LIMIT 1"):
-        drive(Visit(crash_store, struck=threading.Event()), SCENARIOS["P1"], rounds=1)
-    assert crash_store.manage(*command, CRASH_POINT="B1") == -signal.SIGKILL
 
 
 def _strike(store: CrashStore, point: str, fault: Fault, hit: int) -> None:
