@@ -101,6 +101,9 @@ class CrashStore:
             yield
         finally:
             connection.close()
+            if self.postgres is None:  # on a server of the run: the next module of this process makes its own
+                with psycopg.connect(self._address("postgres"), autocommit=True) as session:
+                    session.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
             known.update(before)
 
     def _address(self, database: str = "") -> str:
