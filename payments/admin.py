@@ -5,6 +5,7 @@ from django.db.models import Q
 
 from outbox.ledger_admin import LedgerAdmin, ReadOnlyInline
 from outbox.ledger_filters import among_newest, blocked, one_of
+from payments.gateways.base import Outcome
 from payments.gateways.notices import TYPES
 from payments.models import BankEvent, Breaker, Bucket, Difference, Dispute, Payment, PaymentAttempt, Refund
 from payments.money import display
@@ -108,7 +109,7 @@ class PaymentAttemptAdmin(LedgerAdmin):
     list_display = ["started_at", "payment", "phase", "outcome", "http_status", "code", "decline_code", "duration_ms"]
     list_filter = [
         among_newest("phase", lambda: PaymentAttempt.Phase.values),
-        among_newest("outcome", lambda: ["", *PaymentAttempt.Outcome.values]),
+        among_newest("outcome", lambda: ["", *Outcome.values]),
     ]
     found_by = (_of_payment,)
     search_help_text = "An order's number or id, or the bank's intent."

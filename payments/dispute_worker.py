@@ -1,98 +1,76 @@
 """The dispute worker: the third of its kind. It reads what a webhook has named, and tells the order."""
 
-import datetime as dt
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from django.conf import settings
-from django.db import transaction
 from django.db.models.functions import Now
 
 from outbox import claims
 from outbox.events import DomainEvent
-from outbox.loops import process_name
 from outbox.publisher import publish_all
 from outbox.transport import calling
 from outbox.worker import Engine
-from payments import admission, gateways, journal, limiter
-from payments.breaker import Told
+from payments import bank_caller, gateways
+from payments.admission import Asked
 from payments.dispute_policy import Verdict, View, first_step, next_step
 from payments.events import DisputeClosed, DisputeOpened
-from payments.gateways.base import Answer, BankDispute, Gateway, Outcome
+from payments.gateways.base import Answer, BankDispute, Gateway
 from payments.models import Dispute, Payment, PaymentAttempt
 
 logger = logging.getLogger(__name__)
 
 Status = Dispute.Status
+# The only thing that is ever asked about one.
+Read = Literal["read"]
+DisputeCall = bank_caller.BankCall[Dispute, Read]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisputeCall:
-    """The journalled reading of a claimed dispute. `dispute` is the row as it was claimed."""
+class DisputeCaller(bank_caller.BankCaller[Dispute, Read, View, Verdict]):
+    model = Dispute
 
-    dispute: Dispute
-    attempt_id: int
+    def _views(self, rows: Sequence[Dispute]) -> dict[int, View]:
+        payments = Payment.objects.in_bulk({dispute.payment_id for dispute in rows})
+        views = {}
+        for dispute in rows:
+            dispute.payment = payments[dispute.payment_id]
+            settled = dispute.payment.settled_at is not None
+            views[dispute.pk] = View(status=dispute.status, attempts=dispute.attempts, payment_settled=settled)
+        return views
 
+    def _first(self, row: Dispute, view: View) -> Asked[Dispute, Read] | Verdict:
+        return first_step(view) or self._asked(row, "read")
 
-class DisputeCaller:
-    """The `Caller` for disputes."""
+    def _next(self, call: DisputeCall, row: Dispute, view: View, answer: Answer) -> Asked[Dispute, Read] | Verdict:
+        return next_step(view, answer)
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._worker = process_name()
-        self._lease = dt.timedelta(seconds=settings.PAYMENT_LEASE_SECONDS)
+    def _resting(self, view: View) -> str:
+        return view.status
 
-    def claim(self, *, limit: int) -> list[DisputeCall]:
-        with transaction.atomic():
-            room = admission.room(Dispute, limit=limit)
-            disputes = claims.claim(Dispute, limit=room.limit, lease=self._lease, worker=self._worker)
-            payments = _payments(disputes)
-            calls = []
-            for dispute in disputes:
-                payment = payments[dispute.payment_id]
-                early = first_step(_view(dispute, payment))
-                if early is not None:
-                    self._finish(dispute, payment, early, seen=dispute.nudges)
-                    continue
-                attempt = PaymentAttempt.objects.create(
-                    payment=payment,
-                    phase=PaymentAttempt.Phase.DISPUTE_READ,
-                    card_no=payment.card_no,
-                    worker=self._worker,
-                )
-                calls.append(DisputeCall(dispute=dispute, attempt_id=attempt.pk))
-            limiter.give_back(room.limit - len(calls))
-        return calls
+    def _in_doubt(self, row: Dispute) -> str:
+        return row.status
+
+    def _moves_money(self, row: Dispute, step: Read) -> bool:
+        return False
+
+    def _attempts(self, asked: Sequence[Asked[Dispute, Read]]) -> list[PaymentAttempt]:
+        return [
+            PaymentAttempt(
+                payment=each.row.payment,
+                phase=PaymentAttempt.Phase.DISPUTE_READ,
+                card_no=each.row.payment.card_no,
+                worker=self._worker,
+            )
+            for each in asked
+        ]
 
     def perform(self, call: DisputeCall) -> Answer:
         with calling("B1"):
-            return self._gateway.retrieve_dispute(dispute_id=call.dispute.dispute_id)
+            return self._gateway.retrieve_dispute(dispute_id=call.row.dispute_id)
 
-    def failed(self, call: DisputeCall, error: Exception) -> Answer:
-        return Answer(outcome=Outcome.UNKNOWN, code="internal_error", message=f"{type(error).__name__}: {error}")
-
-    def record(self, results: Sequence[tuple[DisputeCall, Answer]]) -> list[DisputeCall]:
-        with transaction.atomic():
-            held = claims.held(Dispute, [call.dispute for call, _ in results])
-            payments = _payments(list(held.values()))
-            for call, answer in results:
-                dispute = held.get(call.dispute.pk)
-                journal.close(call.attempt_id, answer, lost=dispute is None)
-                if dispute is None:
-                    logger.warning("action=claim_lost dispute=%s", call.dispute.pk)
-                    continue
-                payment = payments[dispute.payment_id]
-                verdict = next_step(_view(dispute, payment), answer)
-                self._finish(dispute, payment, verdict, seen=call.dispute.nudges)
-            admission.proceed([Told(answer=answer, moves_money=False) for _, answer in results], [])
-        return []
-
-    def _finish(self, dispute: Dispute, payment: Payment, verdict: Verdict, *, seen: int) -> None:
-        """Write the verdict by token and publish what it means. Raises ClaimLost."""
+    def _finish(self, row: Dispute, verdict: Verdict, *, seen: int) -> None:
         claims.finish(
-            dispute,
+            row,
             status=verdict.status,
             seen=seen,
             due_in=verdict.due_in,
@@ -101,35 +79,14 @@ class DisputeCaller:
             **(_facts(verdict.shown) if verdict.shown else {}),
         )
         if verdict.blocked_reason:
-            logger.error("action=blocked dispute=%s reason=%s", dispute.pk, verdict.blocked_reason)
-        publish_all((event, dispute.context) for event in _events(dispute, payment, verdict))
-
-    def unrecordable(self, call: DisputeCall, answer: Answer, error: Exception) -> None:
-        with transaction.atomic():
-            held = claims.held(Dispute, [call.dispute])
-            journal.close(call.attempt_id, answer, lost=not held)
-            for dispute in held.values():
-                claims.finish(
-                    dispute,
-                    status=dispute.status,
-                    seen=call.dispute.nudges,
-                    due_in=None,
-                    blocked_reason=f"our own error while recording what the bank says: {error!r}",
-                )
+            logger.error("action=blocked dispute=%s reason=%s", row.pk, verdict.blocked_reason)
+        publish_all((event, row.context) for event in _events(row, verdict))
 
 
 def make_engine(*, in_flight: int = 2, gateway: Gateway | None = None) -> Engine[DisputeCall, Answer]:
     """The dispute worker. Disputes are rare: two calls at once leave the bank's limits to the payments."""
     caller = DisputeCaller(gateway or gateways.make(connections=in_flight))
     return Engine(caller, in_flight=in_flight, name="disputes")
-
-
-def _payments(disputes: Sequence[Dispute]) -> dict[int, Payment]:
-    return Payment.objects.in_bulk({dispute.payment_id for dispute in disputes})
-
-
-def _view(dispute: Dispute, payment: Payment) -> View:
-    return View(status=dispute.status, attempts=dispute.attempts, payment_settled=payment.settled_at is not None)
 
 
 def _facts(shown: BankDispute) -> dict[str, Any]:
@@ -143,14 +100,14 @@ def _facts(shown: BankDispute) -> dict[str, Any]:
     }
 
 
-def _events(dispute: Dispute, payment: Payment, verdict: Verdict) -> list[DomainEvent]:
+def _events(dispute: Dispute, verdict: Verdict) -> list[DomainEvent]:
     """The facts to publish: that it was opened, once, and that it has ended."""
     shown = verdict.shown
     if shown is None:
         return []
     known: dict[str, Any] = {
-        "order_id": payment.order_id,
-        "payment_id": str(payment.public_id),
+        "order_id": dispute.payment.order_id,
+        "payment_id": str(dispute.payment.public_id),
         "amount": shown.amount,
         "currency": shown.currency,
         "dispute_id": dispute.dispute_id,

@@ -12,6 +12,7 @@ from outbox.transitions import Graph
 from payments.bank_models import Breaker as Breaker  # Django looks for models here
 from payments.bank_models import Bucket as Bucket
 from payments.bank_models import Difference as Difference
+from payments.gateways.base import Outcome
 
 
 class Payment(Claimable):
@@ -324,16 +325,6 @@ class PaymentAttempt(models.Model):
         REFUND_READ = "refund_read"
         REFUND_FIND = "refund_find"
         DISPUTE_READ = "dispute_read"
-
-    class Outcome(models.TextChoices):
-        ANSWERED = "answered"  # the bank answered with the intent, refund or dispute
-        DECLINED = "declined"  # 402: definite for this card
-        CARD_UNUSABLE = "card_unusable"  # the payment method no longer works; the customer gives another
-        NOT_EXECUTED = "not_executed"  # refused, 429, 409, lock timeout: nothing happened, same key later
-        UNKNOWN = "unknown"  # timeout, reset, garbage, 5xx: anything may have happened
-        REFUSED = "refused"  # 400, 404: our request is wrong; a person looks
-        UNAUTHORIZED = "unauthorized"  # 401, 403: our key is wrong
-        KEY_MISUSED = "key_misused"  # the same key with another body: our bug
 
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="journal")
     refund = models.ForeignKey("Refund", null=True, blank=True, on_delete=models.PROTECT, related_name="journal")

@@ -1,6 +1,6 @@
 """The order process: a pure function from (state, fact) to (state, commands).
 
-Nothing here touches a database. `shop.orders` loads the state under the order's lock, applies facts (events of the
+Nothing here touches a database. `shop.acting` loads the state under the order's lock, applies facts (events of the
 log, decisions of people, answers of the warehouse) and acts out the commands in the same transaction.
 """
 
@@ -59,7 +59,7 @@ class OrderProcess:
 
 
 class Command(enum.Enum):
-    """What the process wants done; `shop.orders` acts it out, set-based, in the same transaction."""
+    """What the process wants done; `shop.acting` acts it out, set-based, in the same transaction."""
 
     RELEASE_PAYMENT = "release_payment"
     CANCEL_PAYMENT = "cancel_payment"

@@ -12,9 +12,7 @@ from payments.gateways.base import BankNotice, Gateway
 
 def make(*, connections: int) -> Gateway:
     """The configured gateway, for up to `connections` calls at once."""
-    from payments.gateways.stripe import (
-        StripeGateway,
-    )  # the SDK takes a while to import: only workers need it
+    from payments.gateways.stripe import StripeGateway  # the SDK takes a while to import: only workers need it
 
     return StripeGateway(
         secret_key=settings.STRIPE_SECRET_KEY,

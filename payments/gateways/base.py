@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from django.db import models
+
 # A request body exactly as the bank gets it: stored in the journal with its key, and sent again unchanged.
 Body = dict[str, Any]
 
 
-class Outcome(enum.StrEnum):
+class Outcome(models.TextChoices):
     """What is known about one call. The journal stores these words."""
 
     ANSWERED = "answered"  # the bank answered with the intent, refund or dispute

@@ -13,10 +13,9 @@ from typing import Any, Literal, TypeVar
 
 import requests
 import stripe
-from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
 
 from outbox.going_live import Reply
-from outbox.transport import DeadlineSession, calling
+from outbox.transport import DeadlineSession, calling, never_sent, retry_after
 from outbox.webhooks import Malformed, NotGenuine, check_age
 from payments.gateways import stripe_objects as objects
 from payments.gateways.base import Answer, BankNotice, BankRefund, Body, Intent, Outcome
@@ -217,7 +216,7 @@ def _answered(call: Callable[[], Any]) -> Answer:
             code=str(error.code or getattr(error.error, "code", None) or ""),
             decline_code=str(getattr(error.error, "decline_code", None) or ""),
             message=str(error.user_message or error)[:1000],
-            retry_after=_retry_after(headers.get("retry-after")),
+            retry_after=retry_after(headers.get("retry-after")),
             duration=_since(begun),
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -277,15 +276,8 @@ def _classify(error: stripe.StripeError) -> Outcome:
 
 
 def _never_sent(error: stripe.APIConnectionError) -> bool:
-    """Provably not sent: no connection was ever made."""
     cause = error.__cause__ or error.__context__
-    if isinstance(cause, requests.exceptions.ConnectTimeout):
-        return True
-    if isinstance(cause, requests.exceptions.ConnectionError) and cause.args:
-        inner = cause.args[0]
-        reason = inner.reason if isinstance(inner, MaxRetryError) else inner
-        return isinstance(reason, (NewConnectionError, NameResolutionError))
-    return False
+    return isinstance(cause, requests.RequestException) and never_sent(cause)
 
 
 def _intent_of(error: stripe.StripeError) -> Intent | None:
@@ -294,10 +286,6 @@ def _intent_of(error: stripe.StripeError) -> Intent | None:
         return objects.intent(found if isinstance(found, dict) else found.to_dict()) if found else None
     except (KeyError, TypeError, AttributeError):
         return None
-
-
-def _retry_after(value: str | None) -> dt.timedelta | None:
-    return dt.timedelta(seconds=min(int(value), 300)) if value and value.isdigit() else None
 
 
 def _since(begun: float) -> dt.timedelta:

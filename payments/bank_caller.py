@@ -1,0 +1,204 @@
+"""What all workers that call the bank have in common: claim ▸ journal ▸ call ▸ record.
+
+The engine (outbox/worker.py) runs a caller; `policy` and its sisters decide; `admission` says what may be asked now. A
+subclass knows one kind of claimed row.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Generic, TypeVar
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+
+from outbox import claims
+from outbox.claims import Claimable
+from outbox.loops import process_name
+from payments import admission, journal
+from payments.admission import Asked, Postponed
+from payments.breaker import Told
+from payments.gateways.base import Answer, Gateway, Outcome
+from payments.models import PaymentAttempt
+
+logger = logging.getLogger(__name__)
+
+RowT = TypeVar("RowT", bound=Claimable)
+StepT = TypeVar("StepT")
+ViewT = TypeVar("ViewT")
+VerdictT = TypeVar("VerdictT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankCall(Generic[RowT, StepT]):
+    """One call that was asked for, and its row in the journal with key and body."""
+
+    asked: Asked[RowT, StepT]
+    attempt: PaymentAttempt
+
+    @property
+    def row(self) -> RowT:
+        """As it was when the call was asked for."""
+        return self.asked.row
+
+    @property
+    def step(self) -> StepT:
+        return self.asked.step
+
+
+class BankCaller(Generic[RowT, StepT, ViewT, VerdictT]):
+    """A `Caller` for the engine. What is decided about a row is a call (`Asked`), or a verdict that gives it back."""
+
+    model: type[RowT]
+    # The longest useful conversation in one claim; its calls' deadlines together fit into the lease.
+    max_calls: ClassVar[int] = 1
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._worker = process_name()
+        self._lease = dt.timedelta(seconds=settings.PAYMENT_LEASE_SECONDS)
+        self._settle = dt.timedelta(seconds=settings.PAYMENT_SETTLE_SECONDS)
+
+    # --- what a subclass knows --------------------------------------------------------------------
+
+    def _views(self, rows: Sequence[RowT]) -> dict[int, ViewT]:
+        """What its policy needs, by row; everything read in sets."""
+        raise NotImplementedError
+
+    def _first(self, row: RowT, view: ViewT) -> Asked[RowT, StepT] | VerdictT:
+        """What to do with a row that was just claimed."""
+        raise NotImplementedError
+
+    def _next(
+        self, call: BankCall[RowT, StepT], row: RowT, view: ViewT, answer: Answer
+    ) -> Asked[RowT, StepT] | VerdictT:
+        """What to do after an answer; `row` is fresh, and `view` knows of the answer. What the answer alone tells (the
+        bank's id) is saved here."""
+        raise NotImplementedError
+
+    def _resting(self, view: ViewT) -> str:
+        """The status of a row that goes back without news."""
+        raise NotImplementedError
+
+    def _in_doubt(self, row: RowT) -> str:
+        """The status of a row whose answer cannot be stored."""
+        raise NotImplementedError
+
+    def _moves_money(self, row: RowT, step: StepT) -> bool:
+        raise NotImplementedError
+
+    def _attempts(self, asked: Sequence[Asked[RowT, StepT]]) -> list[PaymentAttempt]:
+        """The journal's rows for these calls, not saved yet."""
+        raise NotImplementedError
+
+    def _finish(self, row: RowT, verdict: VerdictT, *, seen: int) -> None:
+        """Write the verdict by token and publish what it means. Raises ClaimLost."""
+        raise NotImplementedError
+
+    # --- claim ------------------------------------------------------------------------------------
+
+    def claim(self, *, limit: int) -> list[BankCall[RowT, StepT]]:
+        calls: list[BankCall[RowT, StepT]] = []
+        claimed = True
+        while claimed and not calls:  # rows that need no call make room for those that do
+            claimed, calls = self._claim(limit)
+        return calls
+
+    def _claim(self, limit: int) -> tuple[bool, list[BankCall[RowT, StepT]]]:
+        with transaction.atomic():
+            room = admission.room(self.model, limit=limit)
+            rows = claims.claim(self.model, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
+            views = self._views(rows)
+            steps = [(row, self._first(row, views[row.pk])) for row in rows]
+            admitted = admission.admit([step for _, step in steps if isinstance(step, Asked)], room=room)
+            calls = self._open(admitted.calls)
+            self._give_back(admitted.postponed, views)
+            for row, step in steps:
+                if not isinstance(step, Asked):
+                    self._finish(row, step, seen=row.nudges)
+        return bool(rows), calls
+
+    def _asked(self, row: RowT, step: StepT, *, after: BankCall[RowT, StepT] | None = None) -> Asked[RowT, StepT]:
+        """The first call of a claim, or the one after another."""
+        moves_money = self._moves_money(row, step)
+        if after is None:
+            return Asked(row=row, step=step, seen=row.nudges, was_due=row.due_at, moves_money=moves_money)
+        return replace(after.asked, row=row, step=step, moves_money=moves_money, number=after.asked.number + 1)
+
+    def _open(self, asked: Sequence[Asked[RowT, StepT]]) -> list[BankCall[RowT, StepT]]:
+        """Journal the calls, before any of them is made."""
+        if not asked:
+            return []
+        attempts = PaymentAttempt.objects.bulk_create(self._attempts(asked))
+        return [BankCall(asked=each, attempt=attempt) for each, attempt in zip(asked, attempts, strict=True)]
+
+    def _give_back(self, postponed: Sequence[Postponed[RowT, StepT]], views: Mapping[int, ViewT]) -> None:
+        """What waits for the bank is as it was before its claim, but for when it is due."""
+        for each in postponed:
+            asked = each.asked
+            claims.finish(
+                asked.row,
+                status=self._resting(views[asked.row.pk]),
+                seen=asked.seen,
+                due_in=each.due_in,
+                attempts=F("attempts") - each.uncounted,
+            )
+
+    # --- call -------------------------------------------------------------------------------------
+
+    def perform(self, call: BankCall[RowT, StepT]) -> Answer:
+        """Make the call, in a pool thread and without the database."""
+        raise NotImplementedError
+
+    def failed(self, call: BankCall[RowT, StepT], error: Exception) -> Answer:
+        return Answer(outcome=Outcome.UNKNOWN, code="internal_error", message=f"{type(error).__name__}: {error}")
+
+    # --- record -----------------------------------------------------------------------------------
+
+    def record(self, results: Sequence[tuple[BankCall[RowT, StepT], Answer]]) -> list[BankCall[RowT, StepT]]:
+        with transaction.atomic():
+            held = claims.held(self.model, [call.row for call, _ in results])
+            for call, answer in results:
+                journal.close(call.attempt.pk, answer, lost=call.row.pk not in held)
+            views = self._views(list(held.values()))
+            asked = []
+            told = []
+            for call, answer in results:
+                step = self._conclude(call, answer, held.get(call.row.pk), views)
+                if step is not None:
+                    asked.append(step)
+                known = call.asked
+                told.append(Told(answer=answer, moves_money=known.moves_money, probe=known.probe, ends=step is None))
+            admitted = admission.proceed(told, asked)
+            self._give_back(admitted.postponed, views)
+            return self._open(admitted.calls)
+
+    def _conclude(
+        self, call: BankCall[RowT, StepT], answer: Answer, row: RowT | None, views: Mapping[int, ViewT]
+    ) -> Asked[RowT, StepT] | None:
+        """The call that follows from an answer, or None: then the row is finished, where the claim still holds it."""
+        if row is None:
+            name = self.model._meta.model_name
+            logger.warning("action=claim_lost %s=%s phase=%s", name, call.row.pk, call.attempt.phase)
+            return None
+        step = self._next(call, row, views[row.pk], answer)
+        if isinstance(step, Asked):
+            return step
+        self._finish(row, step, seen=call.asked.seen)
+        return None
+
+    def unrecordable(self, call: BankCall[RowT, StepT], answer: Answer, error: Exception) -> None:
+        """Keep what can be kept: the journal's row, and the claimed row out of the claims until a person looks."""
+        with transaction.atomic():
+            held = claims.held(self.model, [call.row])
+            journal.close(call.attempt.pk, answer, lost=not held)
+            for row in held.values():
+                claims.finish(
+                    row,
+                    status=self._in_doubt(row),
+                    seen=call.asked.seen,
+                    due_in=None,
+                    blocked_reason=f"our own error while recording a {call.attempt.phase}: {error!r}",
+                )
