@@ -1,19 +1,21 @@
 """Operations: what people may do by hand, and how each is done exactly once.
 
 An app declares in its `operations` module, for each kind of row, which operations there are. `carry_out` runs one in
-a single transaction: lock the row, see whether the form was used already, whether anything has changed since the
-person looked, and whether it is still allowed; then call the one domain function, which records the decision.
+a single transaction: wait for whoever decides about the same story, lock the row, see whether the form was used
+already, whether anything has changed since the person looked, and whether it is still allowed; then call the one
+domain function, which records the decision.
 """
 
 import hashlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 from django import forms
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models, transaction
+from django.db import connection, models, transaction
 from django.utils.module_loading import autodiscover_modules
 
 from outbox import decisions
@@ -175,6 +177,7 @@ def locking(model: type[RowT]) -> Callable[[str], RowT | None]:
     return lock
 
 
+@cache
 def discover() -> None:
     """Find every app's operations."""
     autodiscover_modules("operations")
@@ -212,12 +215,24 @@ class Asked:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+def _decide_alone(subject: Subject[RowT], pk: str) -> None:
+    """One decision about a story at a time: a row's own lock says nothing of the story's other rows, and two people
+    who act on two of them at the same moment would both find that nobody has decided anything. Before all locks of
+    rows; only people take it, never a worker."""
+    row = subject.model._default_manager.filter(pk=pk).first()
+    story = str(subject.story(row)) if row is not None else ""
+    if story:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"decision about {story}"])
+
+
 def carry_out(subject: Subject[RowT], operation: Operation[RowT], pk: str, asked: Asked) -> str:
     """Do it, or say why not; returns a sentence about what was done.
 
     Raises Repeated, Overtaken, or Refused (Gone where the row has disappeared); nothing was written then.
     """
     with transaction.atomic():
+        _decide_alone(subject, pk)
         row = subject.lock(pk)
         used = Decision.objects.filter(token=asked.token).first()
         if used is not None:

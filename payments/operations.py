@@ -126,6 +126,14 @@ class Refuse(_Approval):
         return f"The refund of {_shown(row)} will not be made."
 
 
+def _lock_refund(pk: str) -> Refund | None:
+    found = Refund.objects.filter(pk=pk).first()
+    if found is None:
+        return None
+    Payment.objects.select_for_update(no_key=True).get(pk=found.payment_id)
+    return locking(Refund)(pk)
+
+
 def _refund_facts(row: Refund) -> list[Fact]:
     return [("Refund", f"{_shown(row)}, {row.get_status_display().lower()}"), ("Asked by", row.requested_by)]
 
@@ -138,7 +146,7 @@ register(
             Refuse(),
             *claim_operations(PERMISSION, story=lambda row: row.payment.order_id, asks="the bank"),
         ],
-        lock=locking(Refund),
+        lock=_lock_refund,
         state=state,
         story=lambda row: row.payment.order_id,
         rows=lambda story: Refund.objects.filter(payment__order_id=story).select_related("payment").order_by("id"),

@@ -152,6 +152,20 @@ def test_a_cancellation_overtakes_a_refund_of_the_same_order() -> None:
     assert not Refund.objects.exists()
 
 
+def test_two_rows_of_one_order_are_decided_one_after_the_other() -> None:
+    """At the same moment, from pages read before either was sent: the row locks alone would let both through."""
+    payment: Any = SCENARIOS["payments.payment", "refund"].prepare()
+    order = Order.objects.get(pk=payment.order_id)
+    olga, omar = Operator(OPERATOR), Operator(OPERATOR)
+    refund = olga.form(payment, "refund").filled({"reason": WHY, "amount": "5.00"})
+    cancel = omar.form(order, "cancel").filled({"reason": WHY})
+    answers = together(
+        lambda: olga.send(payment, "refund", refund).status_code, lambda: omar.send(order, "cancel", cancel).status_code
+    )
+    assert sorted(answers) == [302, 409]
+    assert Decision.objects.count() == 1
+
+
 def test_nobody_approves_what_they_asked_for(settings: Any) -> None:
     settings.REFUND_APPROVAL_ABOVE = 100
     payment = SCENARIOS["payments.payment", "refund"].prepare()
