@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 
@@ -23,7 +22,7 @@ class Kills:
             (orders * 1 // 4, "the payments worker", lambda: store.pid("payments")),
             (orders * 2 // 4, "the outbox worker", lambda: store.pid("outbox")),
             (orders * 5 // 8, "the warehouse", lambda: store.pid("warehouse")),
-            (orders * 3 // 4, "a web worker", lambda: _first_child(store.pid("web"))),
+            (orders * 3 // 4, "a web worker", lambda: store.web_worker_pid),
         ]
 
     @property
@@ -48,10 +47,3 @@ class Kills:
     def _count(self) -> int:
         ((orders,),) = self._store.query("SELECT count(*) FROM shop_order")
         return int(orders)
-
-
-def _first_child(parent: int | None) -> int | None:
-    if parent is None:
-        return None
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return int(children[0]) if children else None

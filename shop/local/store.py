@@ -103,6 +103,16 @@ class LocalStore:
         return self._supervisor.pid(name)
 
     @property
+    def web_worker_pid(self) -> int | None:
+        """One of the processes that answer requests, below `web`."""
+        parent = self.pid("web")
+        try:
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        except OSError:
+            return None  # there is no `web` just now
+        return int(children[0]) if children else None
+
+    @property
     def database_pid(self) -> int | None:
         """The number of PostgreSQL's first process; None while it is down, or not ours."""
         return self._postgres.pid if self._postgres is not None and self._postgres.is_running else None

@@ -13,8 +13,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from shop.local.operators import Operators
 from shop.local.ports import first_free, take
-from shop.local.store import APPROVER, OPERATOR, PAYMENT_OPERATOR, LocalStore
+from shop.local.store import LocalStore, StoreError
 from tests.chaos.plan import plan
 from tests.chaos.world import Violation, Witness, World
 
@@ -33,8 +34,6 @@ DEADLINES = {
 }
 # Seconds from the last fault until everything has settled.
 QUIET_WITHIN = 240
-SHIFT = 3600
-DECIDE_AT_MOST = 4
 
 console = Console(highlight=False)
 
@@ -72,9 +71,9 @@ def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
     ) as store:
         try:
             return _endure(store, duration=duration, seed=seed, orders=orders)
-        except Violation:
+        except (Violation, StoreError) as error:
             console.print(store.log_endings(), markup=False, soft_wrap=True)
-            raise
+            raise Violation(str(error)) from error
 
 
 def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> int:
@@ -83,10 +82,8 @@ def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> in
     shoppers = store.begin(
         *("simulate_shoppers", "--orders", str(orders), "--concurrency", "8", "--seed", str(seed), "--mix")
     )
-    operators = store.begin(
-        *("simulate_operators", "--operators", "2", "--seconds", str(SHIFT), "--seed", str(seed)),
-        OPERATOR_LOGINS=_logins(store, PAYMENT_OPERATOR, APPROVER),
-    )
+    people = Operators(store, seed=seed)
+    operators = people.begin_work(2)
     begun = time.monotonic()
 
     def over() -> bool:
@@ -100,7 +97,7 @@ def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> in
     _ended(store, "simulate_shoppers", store.wait(shoppers))
     _ended(store, "simulate_operators", store.end(operators))
     _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
-    _decide(store, seed=seed)
+    people.decide_what_waits(patience=QUIET_WITHIN)
     witness.finish()
     settled = time.monotonic() - begun - stormed
     _manage(store, "check_money", "--warehouse-file", str(store.warehouse_file))
@@ -108,26 +105,14 @@ def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> in
     return 0
 
 
-def _decide(store: LocalStore, *, seed: int) -> None:
-    """Everything that waits for a person, until nothing does."""
-    logins = _logins(store, PAYMENT_OPERATOR, APPROVER, OPERATOR)
-    for _ in range(DECIDE_AT_MOST):
-        _manage(store, "simulate_operators", "--decide", "--seed", str(seed), OPERATOR_LOGINS=logins)
-        _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
-
-
-def _manage(store: LocalStore, *arguments: str, **environment: str) -> None:
-    _ended(store, arguments[0], store.manage(*arguments, meanwhile=None, **environment))
+def _manage(store: LocalStore, *arguments: str) -> None:
+    _ended(store, arguments[0], store.manage(*arguments))
 
 
 def _ended(store: LocalStore, name: str, status: int) -> None:
     if status:
         log = store.log(name)
         raise Violation(f"{name} ended with status {status}\n{log.read_text()[-3000:] if log.exists() else ''}")
-
-
-def _logins(store: LocalStore, *names: str) -> str:
-    return " ".join(f"{name}:{store.logins[name]}" for name in names)
 
 
 def _report(line: str) -> None:

@@ -8,7 +8,6 @@ import time
 import urllib.error
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from shop.local.store import LocalStore
 from tests.chaos.plan import Act
@@ -68,7 +67,7 @@ class World:
         return True
 
     def _kill(self, who: str) -> bool:
-        pid = _child(self._store.pid("web")) if who == "web worker" else self._store.pid(who)
+        pid = self._store.web_worker_pid if who == "web worker" else self._store.pid(who)
         if pid is None:
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -119,13 +118,3 @@ class Witness:
                 self.looks["could not look"] += 1  # the bank or the database was away
             case _:
                 raise Violation(self._store.log("check_money").read_text()[-5000:])
-
-
-def _child(parent: int | None) -> int | None:
-    if parent is None:
-        return None
-    try:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    except OSError:
-        return None
-    return int(children[0]) if children else None

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, positive
 from shop.local.kills import Kills
+from shop.local.operators import Operators
 from shop.local.ports import first_free, take
 from shop.local.postgres import PostgresError
-from shop.local.store import APPROVER, OPERATOR, PAYMENT_OPERATOR, PICKING, LocalStore, StoreError
+from shop.local.store import PICKING, LocalStore, StoreError
 
 DEFAULT_PORT = 8000
 # Shoppers at once: about what two web workers serve on two cores.
@@ -25,10 +26,6 @@ CONCURRENCY = 8
 # Seconds that everything may take to settle after the last order, and how much longer where workers were killed:
 # what they had claimed waits for its lease.
 QUIET_WITHIN, LEASES_WITHIN = 120, 120
-# Seconds that operators work at most: they are sent home when the last shopper is.
-SHIFT = 3600
-# What waits for operators may, once decided, lead to more of it.
-DECIDE_AT_MOST = 3
 # What the summary counts: tables, and the column by which.
 COUNTED = {
     "Orders": ("shop_order", "status"),
@@ -37,15 +34,6 @@ COUNTED = {
     "Mails": ("notifications_message", "status"),
     "Decisions to": ("outbox_decision", "kind"),
 }
-WAITING_FOR_OPERATORS = """
-    SELECT (SELECT count(*) FROM payments_refund WHERE status = 'awaiting_approval' OR blocked_reason <> '')
-         + (SELECT count(*) FROM payments_payment WHERE blocked_reason <> '')
-         + (SELECT count(*) FROM notifications_message WHERE blocked_reason <> '')
-         + (SELECT count(*) FROM payments_difference WHERE resolved_at IS NULL)
-         + (SELECT count(*) FROM shop_order WHERE status = 'under_review')
-         + (SELECT count(*) FROM shop_concern WHERE resolved_at IS NULL)
-         + (SELECT count(*) FROM outbox_parkedevent WHERE status = 'waiting')
-"""
 
 
 class Command(StoreCommand):
@@ -139,7 +127,7 @@ class Command(StoreCommand):
         if options["orders"]:
             try:
                 self._simulate(store, **options)
-            except CommandError:
+            except (CommandError, StoreError):
                 self.console.print(store.log_endings(), markup=False, soft_wrap=True)
                 raise
         if not options["exit"]:
@@ -149,16 +137,15 @@ class Command(StoreCommand):
     def _simulate(self, store: LocalStore, **options: Any) -> None:
         """Shoppers through the public pages, operators at the admin, then the books. Raises CommandError at the first
         thing wrong."""
-        orders, seed = options["orders"], str(options["seed"])
+        orders, seed = options["orders"], options["seed"]
+        people = Operators(store, seed=seed)
         kills = Kills(store=store, orders=orders, report=self._report)
         started = time.monotonic()
-        at_work = ["simulate_operators", "--operators", str(options["operators"]), "--seconds", str(SHIFT)]
-        logins = _logins(store, PAYMENT_OPERATOR, APPROVER)
-        operators = store.begin(*at_work, "--seed", seed, OPERATOR_LOGINS=logins) if options["operators"] else None
+        operators = people.begin_work(options["operators"]) if options["operators"] else None
         self._manage(
             store,
             *("simulate_shoppers", "--orders", str(orders)),
-            *("--concurrency", str(CONCURRENCY), "--seed", seed, "--mix"),
+            *("--concurrency", str(CONCURRENCY), "--seed", str(seed), "--mix"),
             meanwhile=kills if options["with_kills"] else None,
         )
         ordered = time.monotonic()
@@ -172,25 +159,13 @@ class Command(StoreCommand):
         patience = QUIET_WITHIN + (LEASES_WITHIN if options["with_kills"] else 0)
         self._manage(store, "pipeline_status", "--wait-quiet", str(patience))
         if operators is not None:
-            self._decide_what_waits(store, seed=seed, patience=patience)
+            people.decide_what_waits(patience=patience)
         quiet = time.monotonic()
         self._manage(store, "check_money", "--warehouse-file", str(store.warehouse_file))
         self._print_summary(store, ordering=ordered - started, settling=quiet - ordered)
 
-    def _decide_what_waits(self, store: LocalStore, *, seed: str, patience: int) -> None:
-        """Until nothing waits for a person any more. The superuser decides what those two may not: their own."""
-        logins = _logins(store, PAYMENT_OPERATOR, APPROVER, OPERATOR)
-        for _ in range(DECIDE_AT_MOST):
-            ((waiting,),) = store.query(WAITING_FOR_OPERATORS)
-            if not waiting:
-                return
-            self._report(f"{waiting} decisions wait for operators")
-            self._manage(store, "simulate_operators", "--decide", "--seed", seed, OPERATOR_LOGINS=logins)
-            self._manage(store, "pipeline_status", "--wait-quiet", str(patience))
-        raise CommandError("What waits for operators comes up again and again.")
-
-    def _manage(self, store: LocalStore, *arguments: str, meanwhile: Kills | None = None, **environment: str) -> None:
-        if status := store.manage(*arguments, meanwhile=meanwhile, **environment):
+    def _manage(self, store: LocalStore, *arguments: str, meanwhile: Kills | None = None) -> None:
+        if status := store.manage(*arguments, meanwhile=meanwhile):
             raise CommandError(f"{arguments[0]} ended with status {status}.")
 
     def _report(self, line: str) -> None:
@@ -218,10 +193,6 @@ class Command(StoreCommand):
         table.add_row("Seconds of ordering", f"{ordering:.1f}")
         table.add_row("Seconds until quiet", f"{settling:.1f}")
         self.console.print(table)
-
-
-def _logins(store: LocalStore, *names: str) -> str:
-    return " ".join(f"{name}:{store.logins[name]}" for name in names)
 
 
 def _port_number(text: str) -> int:
