@@ -34,7 +34,12 @@ def copied(name: str, columns: str) -> Iterator[Callable[[Lines], None]]:
         cursor.execute(f"CREATE TEMPORARY TABLE {name} ({columns})")
 
     def append(lines: Lines) -> None:
-        with connection.cursor() as cursor, cursor.copy(f"COPY {name} FROM STDIN") as copy:
+        # Django wraps what execute() raises, and knows nothing of copy().
+        with (
+            connection.wrap_database_errors,
+            connection.cursor() as cursor,
+            cursor.copy(f"COPY {name} FROM STDIN") as copy,
+        ):
             for line in lines:
                 copy.write_row(line)
 
