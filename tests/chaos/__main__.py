@@ -32,6 +32,17 @@ DEADLINES = {
     "MAIL_LEASE_SECONDS": "20",
     "SCREENING_TIMEOUT": "3",
 }
+# Shoppers at once, of each kind: those who only order, and one in so many who stays and sees their order through.
+AT_ONCE = 12
+STAY_ONE_IN = 3
+# What the summary counts.
+COUNTED = {
+    "Orders": "SELECT status, count(*) FROM shop_order GROUP BY 1 ORDER BY 1",
+    "Calls to the bank": "SELECT coalesce(nullif(outcome, ''), 'never closed'), count(*) "
+    "FROM payments_paymentattempt GROUP BY 1 ORDER BY 1",
+    "Mails": "SELECT status, count(*) FROM notifications_message GROUP BY 1 ORDER BY 1",
+    "Decisions to": "SELECT kind, count(*) FROM outbox_decision GROUP BY 1 ORDER BY 1",
+}
 # Seconds from the last fault until everything has settled.
 QUIET_WITHIN = 240
 
@@ -78,30 +89,40 @@ def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
 
 def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> int:
     world, witness = World(store, plan(seed=seed, duration=duration), report=_report), Witness(store)
-    # It asks the store again and again: from here on something is always away.
-    shoppers = store.begin(
-        *("simulate_shoppers", "--orders", str(orders), "--concurrency", "8", "--seed", str(seed), "--mix")
-    )
+    # Everybody asks the store again and again: from here on something is always away.
+    shoppers = [
+        store.begin("simulate_shoppers", "--orders", str(count), "--concurrency", str(AT_ONCE), *habits)
+        for count, habits in (
+            (orders - orders // STAY_ONE_IN, ["--seed", str(seed), "--declines", "5"]),
+            (orders // STAY_ONE_IN, ["--seed", str(seed + 1), "--mix"]),
+        )
+    ]
     people = Operators(store, seed=seed)
     operators = people.begin_work(2)
-    begun = time.monotonic()
+    begun = time.time()
 
     def over() -> bool:
         world()
         witness()
-        return world.is_over and shoppers.poll() is not None
+        return world.is_over
+
+    def gone() -> bool:
+        witness()
+        return all(each.poll() is not None for each in shoppers)
 
     store.run_until(over)
-    stormed = time.monotonic() - begun
+    calmed = time.time()
     world.calm()
-    _ended(store, "simulate_shoppers", store.wait(shoppers))
+    store.run_until(gone)
+    for each in shoppers:
+        _ended(store, "simulate_shoppers", store.wait(each))
     _ended(store, "simulate_operators", store.end(operators))
     _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
     people.decide_what_waits(patience=QUIET_WITHIN)
     witness.finish()
-    settled = time.monotonic() - begun - stormed
+    settled = time.time()
     _manage(store, "check_money", "--warehouse-file", str(store.warehouse_file))
-    _print(store, world, witness, seed=seed, stormed=stormed, settled=settled)
+    _print(store, world, witness, seed=seed, times=(begun, calmed, settled))
     return 0
 
 
@@ -119,20 +140,23 @@ def _report(line: str) -> None:
     console.print(f"[{time.strftime('%H:%M:%S')}] {line}", markup=False, soft_wrap=True)
 
 
-def _print(store: LocalStore, world: World, witness: Witness, *, seed: int, stormed: float, settled: float) -> None:
+def _print(store: LocalStore, world: World, witness: Witness, *, seed: int, times: tuple[float, float, float]) -> None:
+    begun, calmed, settled = times
     table = Table(title=f"All is right after seed {seed}", title_justify="left", show_header=False)
     kills = sum(count for name, count in world.counts.items() if name.startswith("kill"))
+    table.add_row("Seconds of storm", f"{calmed - begun:.1f}")
     table.add_row("Kills", str(kills))
     for name, count in sorted(world.counts.items()):
         table.add_row(f"  {name}", str(count))
     for name, count in sorted(witness.looks.items()):
         table.add_row(f"Looks at the books: {name}", str(count))
-    for status, count in store.query("SELECT status, count(*) FROM shop_order GROUP BY 1 ORDER BY 1"):
-        table.add_row(f"Orders {status}", str(count))
-    for kind, count in store.query("SELECT kind, count(*) FROM outbox_decision GROUP BY 1 ORDER BY 1"):
-        table.add_row(f"Decisions to {kind}", str(count))
-    table.add_row("Seconds of storm", f"{stormed:.1f}")
-    table.add_row("Seconds until quiet", f"{settled:.1f}")
+    placed = [at for (at,) in store.query("SELECT extract(epoch FROM created_at) FROM shop_order")]
+    table.add_row("Orders placed in the storm", str(sum(at < calmed for at in placed)))
+    table.add_row("Orders placed later", str(sum(at >= calmed for at in placed)))
+    for what, grouped in COUNTED.items():
+        for value, count in store.query(grouped):
+            table.add_row(f"{what} {value}", str(count))
+    table.add_row("Seconds until quiet", f"{settled - calmed:.1f}")
     console.print(table)
 
 

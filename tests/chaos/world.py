@@ -14,7 +14,7 @@ from tests.chaos.plan import Act
 from tests.e2e.faults import Faults
 
 # Seconds between the end of one check of the books and the next: each takes some itself.
-LOOK_PAUSE = 2.0
+LOOK_PAUSE = 4.0
 
 
 class Violation(Exception):
@@ -62,8 +62,10 @@ class World:
             case "stop":
                 return self._stop_database()
         with contextlib.suppress(urllib.error.URLError, OSError):  # the bank itself is dead at the moment
-            self._faults.add(**act.rule)
-            self.counts["faults"] += 1
+            self._faults.clear()
+            for rule in act.rules:
+                self._faults.add(**rule)
+            self.counts["changes of the weather"] += 1
         return True
 
     def _kill(self, who: str) -> bool:

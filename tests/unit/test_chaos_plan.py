@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.plan import DATABASE_STOPS, VICTIMS, plan
+from tests.chaos.plan import CALL_FAULTS, DATABASE_STOPS, VICTIMS, WEBHOOK_FAULTS, plan
 
 
 def test_a_seed_is_a_replay() -> None:
@@ -16,10 +16,15 @@ def test_a_minute_is_bad_enough(seed: int) -> None:
     assert sum(act.kind == "kill" for act in acts) >= 50
     assert sum(act.kind == "stop" for act in acts) == DATABASE_STOPS == 5
     assert {act.who for act in acts if act.kind == "kill"} <= set(VICTIMS)
-    assert sum(act.kind == "fault" for act in acts) >= 30
+    assert sum(act.kind == "weather" for act in acts) >= 20
     assert [act.at for act in acts] == sorted(act.at for act in acts)
 
 
 def test_nobody_is_spared() -> None:
     killed = {act.who for seed in range(20) for act in plan(seed=seed, duration=60) if act.kind == "kill"}
     assert killed == set(VICTIMS)
+
+
+def test_every_fault_comes() -> None:
+    rules = [rule for seed in range(20) for act in plan(seed=seed, duration=60) for rule in act.rules]
+    assert {rule["kind"] for rule in rules} == {*CALL_FAULTS, *WEBHOOK_FAULTS, "down"}
