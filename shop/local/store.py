@@ -220,7 +220,7 @@ class LocalStore:
 
     def _start_store(self) -> None:
         web = ["-m", "gunicorn", "shop.wsgi", "--bind", f"{LOOPBACK}:{self._port}", "--no-control-socket"]
-        web += ["--workers", "2", "--threads", "8", "--graceful-timeout", "10"]
+        web += ["--workers", "2", "--threads", "8", "--graceful-timeout", "10", "--preload"]
         self._supervisor.start(self._program("web", *web))
         for worker in WORKERS:
             self._supervisor.start(self._program(worker, "manage.py", "run_workers", worker))
