@@ -258,6 +258,19 @@ def test_a_cancel_that_comes_too_late_says_so(scene: "Scene") -> None:
     assert scene.facts(payment) == ["PaymentProcessed"]
 
 
+def test_a_key_goes_out_with_the_body_it_went_out_with_before(scene: "Scene") -> None:
+    """Whatever our rows, or a newer build, would write by now: the bank refuses another body under the same key."""
+    scene.sandbox.add_fault("payment_intents.create", "drop_after", times=1)
+    payment = scene.payment()
+    scene.work()
+    Payment.objects.filter(pk=payment.pk).update(reference="O-CHANGED")
+    scene.work(rounds=3)
+    assert (scene.fresh(payment).status, scene.fresh(payment).blocked_reason) == (Status.SUCCEEDED, "")
+    sent = PaymentAttempt.objects.filter(payment=payment, phase="create").values_list("request", flat=True)
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+
+
 def test_an_old_key_is_never_sent_again(scene: "Scene") -> None:
     scene.sandbox.add_fault("payment_intents.confirm", "drop_before", times=1)
     payment = scene.payment()
