@@ -1,12 +1,16 @@
-"""What comparing intents and refunds have in common: our rows for them, and which of these a worker has in hand."""
+"""What comparing intents and refunds have in common: our rows for them, and whether a worker has these in hand."""
 
 import datetime as dt
 from collections.abc import Iterable
 
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from payments.gateways.base import BankRefund, Intent
 from payments.models import Payment, PaymentAttempt
+
+# Rows that no worker holds. A claim whose lease is over is of a worker that died, perhaps before a backup was restored.
+FREE = Q(token__isnull=True) | Q(due_at__lte=Now())
 
 
 def made(shown: Intent | BankRefund) -> dt.datetime:
@@ -24,5 +28,5 @@ def busy(payments: Iterable[Payment], settled_before: dt.datetime) -> set[int]:
     recent = PaymentAttempt.objects.filter(payment__in=rows).filter(
         Q(started_at__gte=settled_before) | Q(finished_at__gte=settled_before)
     )
-    held = Payment.objects.filter(pk__in=rows, token__isnull=False)
+    held = Payment.objects.filter(pk__in=rows).exclude(FREE)
     return {*recent.values_list("payment_id", flat=True), *held.values_list("pk", flat=True)}

@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, field
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from outbox.database import retried
@@ -37,53 +38,68 @@ class Found:
 class Report:
     """What one run came to. `open` differences wait for a person."""
 
+    pages: int = 0
     intents: int = 0
     refunds: int = 0
     nudged: int = 0
     adopted: int = 0
     found: list[Found] = field(default_factory=list)
-    # In a worker's hands just now: nothing can be said about them.
+    # In a worker's hands just now, or not asked for in time: nothing can be said about them.
     undecided: set[str] = field(default_factory=set)
+    # The time was over before everything was compared: the next run goes on there.
+    cut_off: bool = False
     open: int = 0
     resolved: int = 0
 
 
+def waiting() -> int:
+    """How many differences wait for a person."""
+    return Difference.objects.filter(resolved_at__isnull=True, healing=False).count()
+
+
 @retried()
-def keep(report: Report, *, since: dt.datetime, begun: dt.datetime) -> tuple[int, int]:
-    """Write what differs, and close what no longer does; returns how many wait for a person, and how many were closed.
+def keep(report: Report, *, compared: Q, begun: dt.datetime) -> int:
+    """Write what differs, and close what no longer does among the `compared`; returns how many were closed.
 
     What a person has resolved stays resolved while the same facts are seen. A healing one that is seen again by a
     later run was not healed: from then on it waits for a person.
     """
-    found = report.found
     with transaction.atomic():
-        abouts = [each.about for each in found]
-        earlier: dict[tuple[str, str], Difference] = {}
-        for old in Difference.objects.select_for_update(no_key=True).filter(about__in=abouts).order_by("id"):
-            earlier[old.kind, old.about] = old
-        new = []
-        seen = []
-        for each in found:
-            row = earlier.get((each.kind, each.about))
-            by_person = row is not None and row.resolved_at is not None and row.resolved_by != MACHINE
-            if row is not None and (row.resolved_at is None or (by_person and row.detail == each.detail)):
-                seen.append(row.pk)
-            else:
-                new.append(_row(each))
-        Difference.objects.filter(pk__in=seen).update(last_seen=Now())
+        seen, new = _known(report.found)
+        rows = Difference.objects.filter(pk__in=seen)
+        rows.update(last_seen=Now())
         # Another run at the same moment is no later look.
-        Difference.objects.filter(pk__in=seen, healing=True, first_seen__lt=begun).update(healing=False)
-        Difference.objects.bulk_create(new, ignore_conflicts=True)
-        healed = Difference.objects.filter(
-            resolved_at__isnull=True, last_seen__lt=begun, happened_at__gte=since
-        ).exclude(about__in=report.undecided)
-        closed = healed.update(
+        rows.filter(healing=True, first_seen__lt=begun).update(healing=False)
+        Difference.objects.bulk_create([_row(each) for each in new], ignore_conflicts=True)
+        healed = Difference.objects.filter(compared, resolved_at__isnull=True, last_seen__lt=begun)
+        closed = healed.exclude(about__in=report.undecided).update(
             resolved_at=Now(), resolved_by=MACHINE, resolution="The bank's books and ours say the same again."
         )
-    for each in found:
+    for each in new:
         if not each.healing:
             logger.error("action=differs kind=%s about=%s detail=%r", each.kind, each.about, each.detail)
-    return Difference.objects.filter(resolved_at__isnull=True, healing=False).count(), closed
+    return closed
+
+
+def _known(found: list[Found]) -> tuple[list[int], list[Found]]:
+    """The rows that say this already, locked, and what no row says."""
+    latest: dict[tuple[str, str], Difference] = {}
+    abouts = [each.about for each in found]
+    for row in Difference.objects.select_for_update(no_key=True, of=("self",)).filter(about__in=abouts).order_by("id"):
+        latest[row.kind, row.about] = row
+    seen, new = [], []
+    for each in found:
+        known = latest.get((each.kind, each.about))
+        if known is not None and (known.resolved_at is None or _decided(known, each)):
+            seen.append(known.pk)
+        else:
+            new.append(each)
+    return seen, new
+
+
+def _decided(row: Difference, found: Found) -> bool:
+    """Whether a person has resolved exactly this."""
+    return row.resolved_by != MACHINE and row.detail == _row(found).detail
 
 
 def _row(found: Found) -> Difference:
