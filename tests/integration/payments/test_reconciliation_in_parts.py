@@ -12,8 +12,9 @@ from django.core.management import call_command
 from django.db.models.functions import Now
 
 from payments import reconciliation
+from payments.differences import Report
 from payments.models import Bucket, Difference, ReconciliationCursor
-from payments.reconciliation import Report, reconcile
+from payments.reconciliation import reconcile
 from tests.integration.payments.reconciling import kinds, settled
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ SLOW, BUDGET = 0.85, 2.0
 
 @pytest.fixture
 def lost(scene: "Scene", bank: stripe.StripeClient) -> list[str]:
-    """250 charges of a store whose database has lost them, one a minute, and before them one that it has: the intents of
-    the 250."""
+    """250 charges that the database has lost, one a minute, and before them one that it has; the intents of the 250."""
     scene.payment()
     scene.work()
     (known,) = scene.sandbox.bank_objects("payment_intent").values()
