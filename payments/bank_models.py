@@ -112,11 +112,7 @@ class BankEvent(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["due_at", "id"], name="bank_event_due", condition=Q(due_at__isnull=False)),
-            models.Index(
-                fields=["status", "id"],
-                name="bank_event_open",
-                condition=~Q(status__in=["applied", "set_aside"]),
-            ),
+            models.Index(fields=["status", "id"], name="bank_event_open", condition=~Q(status="applied")),
             models.Index(fields=["intent_id"], name="bank_event_of_intent"),
         ]
 

@@ -5,7 +5,7 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.db.models.functions import Now
 
-from outbox import claims, decisions
+from outbox import claims, decisions, questions
 from payments.models import Difference, Dispute, Payment, Refund
 from payments.money import display
 
@@ -57,15 +57,25 @@ def request_refund(
                 f"{payment.reference}: {display(amount=left, currency=payment.currency)} can be refunded, "
                 f"not {display(amount=wanted, currency=payment.currency)}."
             )
-        return _create(
+        refund = _create(
             payment,
             amount=wanted,
-            left=left,
             reason=reason,
             request_token=request_token,
             actor=actor,
-            by_person=by_person,
+            waits=by_person and _needs_a_second(wanted),
         )
+        if by_person:
+            decisions.record(
+                kind="refund",
+                about=payment,
+                story=payment.order_id,
+                actor=actor,
+                reason=reason,
+                before=f"{display(amount=left, currency=payment.currency)} refundable",
+                after=_asked(refund),
+            )
+    return refund
 
 
 def pay_back_refusal(difference: Difference) -> str:
@@ -99,22 +109,28 @@ def pay_back(*, difference: Difference, reason: str, request_token: str, actor: 
         difference.payment = payment  # fresh, under its lock
         if why := pay_back_refusal(difference):
             raise NotRefundable(why)
-        return _create(
+        refund = _create(
             payment,
             amount=payment.amount,
-            left=payment.amount,
             reason=reason,
             request_token=request_token,
             actor=actor,
-            by_person=True,
+            waits=_needs_a_second(payment.amount),
         )
+        decisions.record(
+            kind="pay-back",
+            about=difference,
+            story=payment.order_id,
+            actor=actor,
+            reason=reason,
+            before=questions.state(difference),
+            after=_asked(refund),
+        )
+    return refund
 
 
-def _create(
-    payment: Payment, *, amount: int, left: int, reason: str, request_token: str, actor: str, by_person: bool
-) -> Refund:
-    """The row, under the payment's lock. A person's is a decision, and above the limit waits for a second one."""
-    waits = by_person and 0 < settings.REFUND_APPROVAL_ABOVE < amount
+def _create(payment: Payment, *, amount: int, reason: str, request_token: str, actor: str, waits: bool) -> Refund:
+    """The row, under the payment's lock. `waits`: for a second person."""
     refund = Refund.objects.create(
         payment=payment,
         request_token=request_token,
@@ -125,18 +141,17 @@ def _create(
         status=Refund.Status.AWAITING_APPROVAL if waits else Refund.Status.UNPROCESSED,
         due_at=None if waits else Now(),
     )
-    if by_person:
-        decisions.record(
-            kind="refund",
-            about=payment,
-            story=payment.order_id,
-            actor=actor,
-            reason=reason,
-            before=f"{display(amount=left, currency=payment.currency)} refundable",
-            after=f"{display(amount=amount, currency=payment.currency)} {refund.get_status_display().lower()}",
-        )
     claims.ring(Refund)
     return refund
+
+
+def _needs_a_second(amount: int) -> bool:
+    limit: int = settings.REFUND_APPROVAL_ABOVE
+    return 0 < limit < amount
+
+
+def _asked(refund: Refund) -> str:
+    return f"{display(amount=refund.amount, currency=refund.currency)} {refund.get_status_display().lower()}"
 
 
 def refund_rest(*, order_id: int, reason: str, request_token: str, actor: str) -> Refund | None:

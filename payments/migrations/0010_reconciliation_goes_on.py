@@ -34,10 +34,6 @@ class Migration(migrations.Migration):
             model_name='bankevent',
             name='bank_event_waits_until_it_is_done',
         ),
-        migrations.RemoveIndex(
-            model_name='bankevent',
-            name='bank_event_open',
-        ),
         migrations.AlterField(
             model_name='bankevent',
             name='status',
@@ -47,10 +43,6 @@ class Migration(migrations.Migration):
             model_name='paymentattempt',
             name='phase',
             field=models.CharField(choices=[('create', 'Create'), ('confirm', 'Confirm'), ('retrieve', 'Retrieve'), ('cancel', 'Cancel'), ('adopt', 'Adopt'), ('refund', 'Refund'), ('refund_read', 'Refund Read'), ('refund_find', 'Refund Find'), ('dispute_read', 'Dispute Read')], max_length=12),
-        ),
-        migrations.AddIndex(
-            model_name='bankevent',
-            index=models.Index(condition=models.Q(('status__in', ['applied', 'set_aside']), _negated=True), fields=['status', 'id'], name='bank_event_open'),
         ),
         migrations.AddConstraint(
             model_name='bankevent',
