@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
@@ -45,6 +45,16 @@ class Remark:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excused(Difference):
+    """What is not as it must be, and a person was asked about exactly that, or has decided it: listed, and no failure.
+
+    `because` names the person, or says for how long it has waited for one.
+    """
+
+    because: str
+
+
 Finding = Difference | Remark
 Run = Callable[[], Iterable[Finding]]
 
@@ -66,10 +76,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What one check found; `unreadable` says why it could not be made at all."""
+    """What one check found; `unreadable` says why it could not be made at all. `excused` are no `differences`."""
 
     check: Check
     differences: tuple[Difference, ...] = ()
+    excused: tuple[Excused, ...] = ()
     remarks: tuple[Remark, ...] = ()
     unreadable: str = ""
     seconds: float = 0.0
@@ -182,7 +193,10 @@ def _made(each: Check) -> Result:
         transaction.set_rollback(True)  # takes the settings back if this was a savepoint of the caller's
     return Result(
         check=each,
-        differences=tuple(finding for finding in findings if isinstance(finding, Difference)),
+        differences=tuple(
+            finding for finding in findings if isinstance(finding, Difference) and not isinstance(finding, Excused)
+        ),
+        excused=tuple(finding for finding in findings if isinstance(finding, Excused)),
         remarks=tuple(finding for finding in findings if isinstance(finding, Remark)),
         seconds=time.monotonic() - begun,
     )
@@ -197,11 +211,14 @@ def select(statement: str) -> Sequence[Sequence[object]]:
 
 
 def differing(what: str, statement: str) -> Iterator[Difference]:
-    """A difference for each row of the statement: an order's id or null, the expected, the found."""
-    for order, expected, found in select(statement):
-        yield Difference(
+    """A difference for each row of the statement: an order's id or null, the expected, the found; and, where there is
+    a fourth column, who was asked about it or has decided it, or null."""
+    for order, expected, found, *because in select(statement):
+        difference = Difference(
             what=what,
             order="" if order is None else str(order),
             expected=str(expected),
             found="nothing" if found is None else str(found),
         )
+        excuse = next(iter(because), None)
+        yield Excused(**asdict(difference), because=str(excuse)) if excuse else difference

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
 from outbox.audit import source
 from outbox.sources import Reader, copied, snapshot, view
@@ -56,6 +57,31 @@ def read_bank() -> None:
         LEFT JOIN payments_refund AS meant ON meant.public_id = b.refund_ref
         """,
     )
+    # What a person was asked about, and who has decided it: the newest word on each object. What a machine is healing,
+    # or has healed, is no excuse for anything.
+    snapshot(
+        "books_asked",
+        """
+        SELECT DISTINCT ON (kind, about) kind, about, kind || CASE
+            WHEN resolved_at IS NOT NULL THEN ': ' || resolved_by || ' has resolved it: ' || resolution
+            ELSE ' has waited for a person for ' || date_trunc('second', now() - first_seen)
+                || CASE owner WHEN '' THEN '' ELSE ', looked after by ' || owner END
+            END AS because
+        FROM payments_difference
+        WHERE CASE WHEN resolved_at IS NULL THEN NOT healing ELSE resolved_by NOT LIKE 'system:%' END
+        ORDER BY kind, about, id DESC
+        """,
+    )
+    # What the bank's object of that id is excused by, as one of these kinds; null for nothing.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            CREATE OR REPLACE FUNCTION pg_temp.asked(object text, VARIADIC kinds text[]) RETURNS text
+            LANGUAGE sql STABLE AS $$
+                SELECT string_agg(because, '; ') FROM books_asked WHERE about = object AND kind = ANY (kinds)
+            $$
+            """
+        )
 
 
 def _pages(path: str, params: dict[str, str | int]) -> Iterator[list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from outbox import claims
+from outbox import claims, decisions
 from outbox.backoff import Backoff
 from outbox.crash_points import crash_point
 from outbox.database import database_now, retried
@@ -40,6 +40,8 @@ OVERLAP = dt.timedelta(minutes=5)
 ON_ITS_WAY = dt.timedelta(minutes=2)
 # Seconds for one look into the list, below a scheduled task's time; the next one goes on from there.
 BUDGET = 50.0
+# Nothing waits for them any more.
+DONE = (Status.APPLIED, Status.SET_ASIDE)
 # Rows per transaction of the purge.
 BATCH = 5000
 
@@ -167,10 +169,26 @@ def _report(found: Sequence[BankNotice]) -> None:
         logger.error("action=webhooks_missed count=%s oldest=%s hint=%r", len(missed), min(missed), hint)
 
 
+class NotUnmatched(Exception):
+    """The event does not wait for a person; the message says how it stands."""
+
+
+def set_aside(*, event: BankEvent, actor: str, reason: str) -> None:
+    """A person knows what it was about: it waits no longer. Raises NotUnmatched, or ValueError without a reason."""
+    with transaction.atomic():
+        row = BankEvent.objects.select_for_update(no_key=True).get(pk=event.pk)
+        if row.status != Status.UNMATCHED:
+            raise NotUnmatched(f"It is {row.get_status_display().lower()}.")
+        BankEvent.objects.filter(pk=row.pk).update(status=Status.SET_ASIDE)
+        decisions.record(
+            kind="set-aside", about=row, actor=actor, reason=reason, before=Status.UNMATCHED, after=Status.SET_ASIDE
+        )
+
+
 def purge(*, limit: int = BATCH) -> int:
-    """Delete applied events older than the log's own retention, at most `limit`; the bank has long forgotten them.
-    What was never matched stays until somebody has looked."""
+    """Delete events that were applied or set aside and are older than the log's own retention, at most `limit`; the
+    bank has long forgotten them. What was never matched stays until somebody has looked."""
     kept = dt.timedelta(days=settings.OUTBOX_RETENTION_DAYS)
-    old = BankEvent.objects.filter(status=Status.APPLIED, received_at__lt=Now() - kept).order_by("pk")
+    old = BankEvent.objects.filter(status__in=DONE, received_at__lt=Now() - kept).order_by("pk")
     deleted, _ = BankEvent.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).delete()
     return deleted

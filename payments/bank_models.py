@@ -1,5 +1,5 @@
-"""Rows about the bank as a whole: whether it may be asked for money now, how fast,
-and where its books differ from ours."""
+"""Rows about the bank as a whole: whether it may be asked for money now and how fast, what it has told us, and where
+its books differ from ours."""
 
 from typing import ClassVar
 
@@ -74,6 +74,66 @@ class Bucket(models.Model):
         return f"{self.gateway}: {self.tokens:.1f} tokens, {self.rate:.1f} a second"
 
 
+class BankEvent(models.Model):
+    """Something the bank has told us, kept once by its event id: a reason to look at an object again, never what it
+    has become. Ids and times only."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"  # about something we do not have (yet): tried again at due_at → applied, unmatched
+        APPLIED = "applied"  # what it is about has been nudged
+        UNMATCHED = "unmatched"  # given up after a day: a person may want to know whose that is → set_aside
+        SET_ASIDE = "set_aside"  # a person knows what it was about, and that it is nothing of ours
+
+    event_id = models.CharField(max_length=255, unique=True)
+    type = models.CharField(max_length=100)
+    livemode = models.BooleanField()
+    created = models.DateTimeField(help_text="By the bank's clock.")
+    intent_id = models.CharField(max_length=255, blank=True)
+    refund_id = models.CharField(max_length=255, blank=True)
+    dispute_id = models.CharField(max_length=255, blank=True)
+    payment_ref = models.UUIDField(null=True, blank=True, help_text="Our payment's id, where the object carries it.")
+    refund_ref = models.UUIDField(null=True, blank=True, help_text="Our refund's id, where the object carries it.")
+    listed = models.BooleanField(default=False, help_text="Its webhook did not come: found in the bank's list.")
+    received_at = models.DateTimeField(db_default=Now())
+
+    status = models.CharField(max_length=16, choices=Status, default=Status.WAITING)
+    attempts = models.PositiveIntegerField(default=0)
+    due_at = models.DateTimeField(null=True, blank=True)
+    applied_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status="waiting", due_at__isnull=False, applied_at__isnull=True)
+                | Q(status="applied", due_at__isnull=True, applied_at__isnull=False)
+                | Q(status__in=["unmatched", "set_aside"], due_at__isnull=True, applied_at__isnull=True),
+                name="bank_event_waits_until_it_is_done",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["due_at", "id"], name="bank_event_due", condition=Q(due_at__isnull=False)),
+            models.Index(fields=["status", "id"], name="bank_event_open", condition=~Q(status="applied")),
+            models.Index(fields=["intent_id"], name="bank_event_of_intent"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} ({self.event_id})"
+
+
+class BankEventCursor(models.Model):
+    """One row: up to which event we have compared the bank's list with what its webhooks brought."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    event_id = models.CharField(max_length=255, blank=True)
+    moved_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="bank_event_cursor_single_row")]
+
+    def __str__(self) -> str:
+        return f"through {self.event_id}"
+
+
 class Difference(Question):
     """The bank and we do not say the same about something (`payments.reconciliation`). One row while it is open."""
 
@@ -86,6 +146,9 @@ class Difference(Question):
         REFUND_WITHOUT_ROW = "refund_without_row"  # the bank has refunded what we know nothing of
         REFUND_NOT_AT_BANK = "refund_not_at_bank"  # we know of a refund that the bank does not have
         REFUND_DIFFERS = "refund_differs"  # amount, currency or what became of it
+
+    # The others are about an intent.
+    ABOUT_REFUNDS = frozenset({Kind.REFUND_WITHOUT_ROW, Kind.REFUND_NOT_AT_BANK, Kind.REFUND_DIFFERS})
 
     kind = models.CharField(max_length=30, choices=Kind)
     about = models.CharField(max_length=255, help_text="The bank's intent or refund.")
@@ -115,3 +178,20 @@ class Difference(Question):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display().lower()}: {self.about}"
+
+
+class ReconciliationCursor(models.Model):
+    """Where the scheduled reconciliation stopped in one of the bank's lists, as its time was over."""
+
+    class Listing(models.TextChoices):
+        INTENTS = "intents"
+        REFUNDS = "refunds"
+
+    listing = models.CharField(max_length=10, primary_key=True, choices=Listing)
+    before = models.DateTimeField(
+        null=True, help_text="By the bank's clock: what is older is compared next. Empty: it begins with the newest."
+    )
+    moved_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"{self.listing} before {self.before}" if self.before else f"{self.listing}: all compared"

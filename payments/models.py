@@ -9,9 +9,12 @@ from django.db.models.functions import Now
 
 from outbox.claims import Claimable
 from outbox.transitions import Graph
-from payments.bank_models import Breaker as Breaker  # Django looks for models here
+from payments.bank_models import BankEvent as BankEvent  # Django looks for models here
+from payments.bank_models import BankEventCursor as BankEventCursor
+from payments.bank_models import Breaker as Breaker
 from payments.bank_models import Bucket as Bucket
 from payments.bank_models import Difference as Difference
+from payments.bank_models import ReconciliationCursor as ReconciliationCursor
 from payments.gateways.base import Outcome
 
 
@@ -23,7 +26,7 @@ class Payment(Claimable):
         PROCESSING = "processing"  # claimed; a call may be under way → any, by token only
         UNKNOWN = "unknown"  # resolved by reading the bank, never by paying again
         REQUIRES_ACTION = "requires_action"  # the customer must confirm; only read from now on
-        DECLINED = "declined"  # definite for this card → unprocessed (another card), canceling
+        DECLINED = "declined"  # definite for this card; only read → unprocessed (another card), canceling, succeeded
         CANCELING = "canceling"  # asked to end → canceled, failed, succeeded (too late)
         SUCCEEDED = "succeeded"
         FAILED = "failed"
@@ -37,10 +40,10 @@ class Payment(Claimable):
         ),
         "unknown": frozenset({"requires_action", "declined", "canceling", "succeeded", "failed"}),
         "requires_action": frozenset({"unknown", "declined", "canceling", "succeeded", "failed"}),
-        "declined": frozenset({"unprocessed", "canceling"}),
+        "declined": frozenset({"unprocessed", "canceling", "succeeded", "failed"}),
         "canceling": frozenset({"canceled", "succeeded"}),
     }
-    NUDGED = frozenset({Status.PROCESSING, Status.UNKNOWN, Status.REQUIRES_ACTION, Status.CANCELING})
+    NUDGED = frozenset({Status.PROCESSING, Status.UNKNOWN, Status.REQUIRES_ACTION, Status.DECLINED, Status.CANCELING})
     FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
     BELL = "payments"
 
@@ -251,65 +254,6 @@ class Dispute(Claimable):
         return f"dispute {self.dispute_id} about payment {self.payment_id}"
 
 
-class BankEvent(models.Model):
-    """Something the bank has told us, kept once by its event id: a reason to look at an object again, never what it
-    has become. Ids and times only."""
-
-    class Status(models.TextChoices):
-        WAITING = "waiting"  # about something we do not have (yet): tried again at due_at → applied, unmatched
-        APPLIED = "applied"  # what it is about has been nudged
-        UNMATCHED = "unmatched"  # given up after a day: a person may want to know whose that is
-
-    event_id = models.CharField(max_length=255, unique=True)
-    type = models.CharField(max_length=100)
-    livemode = models.BooleanField()
-    created = models.DateTimeField(help_text="By the bank's clock.")
-    intent_id = models.CharField(max_length=255, blank=True)
-    refund_id = models.CharField(max_length=255, blank=True)
-    dispute_id = models.CharField(max_length=255, blank=True)
-    payment_ref = models.UUIDField(null=True, blank=True, help_text="Our payment's id, where the object carries it.")
-    refund_ref = models.UUIDField(null=True, blank=True, help_text="Our refund's id, where the object carries it.")
-    listed = models.BooleanField(default=False, help_text="Its webhook did not come: found in the bank's list.")
-    received_at = models.DateTimeField(db_default=Now())
-
-    status = models.CharField(max_length=16, choices=Status, default=Status.WAITING)
-    attempts = models.PositiveIntegerField(default=0)
-    due_at = models.DateTimeField(null=True, blank=True)
-    applied_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(status="waiting", due_at__isnull=False, applied_at__isnull=True)
-                | Q(status="applied", due_at__isnull=True, applied_at__isnull=False)
-                | Q(status="unmatched", due_at__isnull=True, applied_at__isnull=True),
-                name="bank_event_waits_until_it_is_done",
-            )
-        ]
-        indexes: ClassVar = [
-            models.Index(fields=["due_at", "id"], name="bank_event_due", condition=Q(due_at__isnull=False)),
-            models.Index(fields=["status", "id"], name="bank_event_open", condition=~Q(status="applied")),
-            models.Index(fields=["intent_id"], name="bank_event_of_intent"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.type} ({self.event_id})"
-
-
-class BankEventCursor(models.Model):
-    """One row: up to which event we have compared the bank's list with what its webhooks brought."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    event_id = models.CharField(max_length=255, blank=True)
-    moved_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [models.CheckConstraint(condition=Q(id=1), name="bank_event_cursor_single_row")]
-
-    def __str__(self) -> str:
-        return f"through {self.event_id}"
-
-
 class PaymentAttempt(models.Model):
     """The journal: a row before each call, closed once after it. A trigger refuses any other change.
 
@@ -321,6 +265,7 @@ class PaymentAttempt(models.Model):
         CONFIRM = "confirm"
         RETRIEVE = "retrieve"
         CANCEL = "cancel"
+        ADOPT = "adopt"  # no call of ours: reconciliation found the intent that the payment had lost
         REFUND = "refund"
         REFUND_READ = "refund_read"
         REFUND_FIND = "refund_find"

@@ -11,8 +11,8 @@ from outbox import questions
 from outbox.claim_operations import claim_operations, state
 from outbox.operating import Fact, Operation, ReasonForm, Subject, locking, register
 from outbox.questions import question_operations
-from payments import breaker, money, refunds
-from payments.models import Breaker, Difference, Dispute, Payment, Refund
+from payments import bank_events, breaker, money, refunds
+from payments.models import BankEvent, Breaker, Difference, Dispute, Payment, Refund
 
 PERMISSION = "payments.operate_payment"
 
@@ -228,22 +228,87 @@ register(
 # --- differences ------------------------------------------------------------------------------------
 
 
+class PayBack(Operation[Difference]):
+    """The bank has charged for a payment that had ended without money: its order is over, the goods are free, and the
+    customer was told so. All of it goes back to the card; payment and order stay as they are, and the difference closes
+    by itself when the bank has sent it."""
+
+    name, label, permission = "pay-back", "Pay it back", "payments.refund_payment"
+    expected = (refunds.NotRefundable,)
+
+    def refusal(self, row: Difference, *, actor: str) -> str:
+        if row.resolved_at is not None:
+            return f"It was {questions.state(row)}: {row.resolution}"
+        return refunds.pay_back_refusal(row)
+
+    def facts(self, row: Difference) -> list[Fact]:
+        limit = settings.REFUND_APPROVAL_ABOVE
+        if not 0 < limit < row.amount:
+            return []
+        above = money.display(amount=limit, currency=row.currency)
+        return [("Second person", f"has to approve more than {above}")]
+
+    def perform(self, row: Difference, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        refund = refunds.pay_back(
+            difference=row, reason=values["reason"], request_token=f"operator:{token}", actor=actor
+        )
+        waits = refund.status == Refund.Status.AWAITING_APPROVAL
+        return f"A refund of {_shown(refund)} {'waits for a second person' if waits else 'is on its way'}."
+
+
 def _story(row: Difference) -> object:
     """Of a payment that is here: an order of the bank's metadata alone may be gone, and its number another's."""
     return row.payment.order_id if row.payment else ""
 
 
+def _order(row: Difference) -> list[str]:
+    return [row.reference, *([f"(id {row.order_id})"] if row.order_id else [])]
+
+
 register(
     Subject(
         model=Difference,
-        operations=list(question_operations("payments.resolve_difference", story=_story)),
+        operations=[PayBack(), *question_operations("payments.resolve_difference", story=_story)],
         lock=locking(Difference),
         state=questions.state,
         story=_story,
         rows=lambda story: Difference.objects.filter(payment__order_id=story).select_related("payment").order_by("id"),
         facts=lambda row: [
             ("Difference", f"{row}, {money.display(amount=row.amount, currency=row.currency)}"),
+            ("Order, as the bank knows it", " ".join(_order(row)) or "unknown"),
             ("Each side", row.detail),
+        ],
+    )
+)
+
+# --- what the bank told us ----------------------------------------------------------------------------
+
+
+class SetAside(Operation[BankEvent]):
+    """You know what it was about, and that it is nothing of ours: a charge of another system, a refund that somebody
+    made by hand. Nothing else happens; it waits no longer."""
+
+    name, label, permission = "set-aside", "Set it aside", "payments.resolve_difference"
+    expected = (bank_events.NotUnmatched,)
+
+    def refusal(self, row: BankEvent, *, actor: str) -> str:
+        return "" if row.status == BankEvent.Status.UNMATCHED else f"It is {row.get_status_display().lower()}."
+
+    def perform(self, row: BankEvent, *, actor: str, token: uuid.UUID, values: dict[str, Any]) -> str:
+        bank_events.set_aside(event=row, actor=actor, reason=values["reason"])
+        return "It is set aside."
+
+
+register(
+    Subject(
+        model=BankEvent,
+        operations=[SetAside()],
+        lock=locking(BankEvent),
+        state=lambda row: row.get_status_display().lower(),
+        facts=lambda row: [
+            ("Event", f"{row.type}, {row.event_id}"),
+            ("About", " ".join(filter(None, [row.intent_id, row.refund_id, row.dispute_id]))),
+            ("At", f"{row.created:%Y-%m-%d %H:%M:%S} UTC"),
         ],
     )
 )

@@ -59,7 +59,8 @@ def bank_events() -> Iterator[Depth]:
     for status, count, age in rows(
         """
         SELECT status, count(*), now() - min(received_at)
-        FROM payments_bankevent WHERE status <> 'applied' GROUP BY status ORDER BY status
+        FROM payments_bankevent WHERE status <> 'applied' AND status <> 'set_aside'
+        GROUP BY status ORDER BY status
         """
     ):
         yield Depth(place="bank events", state=status, waits_for=waits_for[status], count=count, age=age)

@@ -7,6 +7,7 @@ The rules, each from the bank's documentation (see docs/states.md):
   to the next generation, which is safe because one intent succeeds at most once.
 - A decline is the answer to the keyed confirm, or a changed `latest_charge` whose refusal names our card. An
   intent in `requires_payment_method` proves nothing: a new one looks the same, and it keeps the last card's error.
+- A declined payment is only ever read, until the customer gives another card.
 """
 
 import datetime as dt
@@ -120,7 +121,7 @@ def first_step(view: View) -> Step:
         if _may_renew(view.create, view.settle):
             return Verdict(status=Status.CANCELED)  # at most an unconfirmed intent, which moves no money
         return Call(phase=Phase.CREATE)  # the same key tells the intent's id, so that it can be canceled
-    if view.status == Status.REQUIRES_ACTION:
+    if view.status in (Status.REQUIRES_ACTION, Status.DECLINED):
         return Call(phase=Phase.RETRIEVE)
     if not view.intent_id:
         return _create(view)
@@ -133,7 +134,7 @@ def first_step(view: View) -> Step:
 def next_step(view: View, phase: Phase, answer: Answer) -> Step:
     """What to do after an answer. `view` is fresh: the row under its lock, and a journal that already holds
     this answer."""
-    return _unless_canceling(view, _after(view, phase, answer))
+    return _unless_canceling(view, _unless_declined(view, _after(view, phase, answer)))
 
 
 def _after(view: View, phase: Phase, answer: Answer) -> Step:
@@ -187,6 +188,8 @@ def _cancel(view: View, phase: Phase) -> Step:
 def _unsettled(view: View, phase: Phase, intent: Intent) -> Step:
     if view.status == Status.CANCELING:
         return _cancel(view, phase)
+    if view.status == Status.DECLINED:
+        return Verdict(status=Status.DECLINED)  # nothing new: only another card leads to another try
     declined = Verdict(status=Status.DECLINED, failure_code=intent.error_code or "declined", intent=intent)
     if phase is Phase.CONFIRM or view.status == Status.REQUIRES_ACTION:
         return declined  # the answer to this card's confirm, at once or after the customer's visit to the bank
@@ -194,6 +197,14 @@ def _unsettled(view: View, phase: Phase, intent: Intent) -> Step:
     if ours and intent.latest_charge and intent.latest_charge != view.latest_charge:
         return declined
     return _confirm(view)
+
+
+def _unless_declined(view: View, step: Step) -> Step:
+    """A declined payment waits for another card. Reading it finds out that it has ended (an older backup was restored,
+    a person acted at the bank); what may still become of it there leaves it declined, and to be read again."""
+    if isinstance(step, Call) or view.status != Status.DECLINED or step.status in Payment.FINAL:
+        return step
+    return replace(step, status=Status.DECLINED, failure_code="", intent=None)
 
 
 def _unless_canceling(view: View, step: Step) -> Step:

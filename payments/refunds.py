@@ -5,8 +5,8 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.db.models.functions import Now
 
-from outbox import claims, decisions
-from payments.models import Dispute, Payment, Refund
+from outbox import claims, decisions, questions
+from payments.models import Difference, Dispute, Payment, Refund
 from payments.money import display
 
 
@@ -57,16 +57,13 @@ def request_refund(
                 f"{payment.reference}: {display(amount=left, currency=payment.currency)} can be refunded, "
                 f"not {display(amount=wanted, currency=payment.currency)}."
             )
-        waits = by_person and 0 < settings.REFUND_APPROVAL_ABOVE < wanted
-        refund = Refund.objects.create(
-            payment=payment,
-            request_token=request_token,
+        refund = _create(
+            payment,
             amount=wanted,
-            currency=payment.currency,
             reason=reason,
-            requested_by=actor,
-            status=Refund.Status.AWAITING_APPROVAL if waits else Refund.Status.UNPROCESSED,
-            due_at=None if waits else Now(),
+            request_token=request_token,
+            actor=actor,
+            waits=by_person and _needs_a_second(wanted),
         )
         if by_person:
             decisions.record(
@@ -76,10 +73,85 @@ def request_refund(
                 actor=actor,
                 reason=reason,
                 before=f"{display(amount=left, currency=payment.currency)} refundable",
-                after=f"{display(amount=wanted, currency=payment.currency)} {refund.get_status_display().lower()}",
+                after=_asked(refund),
             )
-        claims.ring(Refund)
     return refund
+
+
+def pay_back_refusal(difference: Difference) -> str:
+    """Why the money of a difference cannot be paid back from here; empty when it can: the bank has charged, in full,
+    the very intent of a payment that ended without money."""
+    payment = difference.payment
+    if difference.kind != Difference.Kind.CHARGED_NOT_PAID or payment is None:
+        return "Only what was charged for a payment of ours can be paid back from here: use the bank's dashboard."
+    if payment.status not in (Payment.Status.FAILED, Payment.Status.CANCELED):
+        return f"The payment is {payment.get_status_display().lower()}: a worker finds out what became of it."
+    if (difference.about, difference.amount, difference.currency) != (
+        payment.intent_id,
+        payment.amount,
+        payment.currency,
+    ):
+        return "The bank has charged something else than we asked for: pay it back in the bank's dashboard."
+    counted = payment.refunds.filter(status__in=Refund.COUNTED).exists()
+    return "Its refund is on its way already." if counted else disputed(payment)
+
+
+def pay_back(*, difference: Difference, reason: str, request_token: str, actor: str) -> Refund:
+    """Refund all that the bank has charged for a payment that ended without money: its status stays, as its order has
+    ended and its goods are with others. Raises NotRefundable. Above REFUND_APPROVAL_ABOVE a second person approves."""
+    if difference.payment is None:
+        raise NotRefundable(pay_back_refusal(difference))
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update(no_key=True).get(pk=difference.payment.pk)
+        repeated = Refund.objects.filter(request_token=request_token).first()
+        if repeated is not None:
+            return repeated
+        difference.payment = payment  # fresh, under its lock
+        if why := pay_back_refusal(difference):
+            raise NotRefundable(why)
+        refund = _create(
+            payment,
+            amount=payment.amount,
+            reason=reason,
+            request_token=request_token,
+            actor=actor,
+            waits=_needs_a_second(payment.amount),
+        )
+        decisions.record(
+            kind="pay-back",
+            about=difference,
+            story=payment.order_id,
+            actor=actor,
+            reason=reason,
+            before=questions.state(difference),
+            after=_asked(refund),
+        )
+    return refund
+
+
+def _create(payment: Payment, *, amount: int, reason: str, request_token: str, actor: str, waits: bool) -> Refund:
+    """The row, under the payment's lock. `waits`: for a second person."""
+    refund = Refund.objects.create(
+        payment=payment,
+        request_token=request_token,
+        amount=amount,
+        currency=payment.currency,
+        reason=reason,
+        requested_by=actor,
+        status=Refund.Status.AWAITING_APPROVAL if waits else Refund.Status.UNPROCESSED,
+        due_at=None if waits else Now(),
+    )
+    claims.ring(Refund)
+    return refund
+
+
+def _needs_a_second(amount: int) -> bool:
+    limit: int = settings.REFUND_APPROVAL_ABOVE
+    return 0 < limit < amount
+
+
+def _asked(refund: Refund) -> str:
+    return f"{display(amount=refund.amount, currency=refund.currency)} {refund.get_status_display().lower()}"
 
 
 def refund_rest(*, order_id: int, reason: str, request_token: str, actor: str) -> Refund | None:

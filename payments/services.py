@@ -56,7 +56,12 @@ def cancel(*, order_ids: Iterable[int]) -> None:
             .filter(order_id__in=order_ids, settled_at__isnull=True)
             .order_by("pk")
         )
-        untouched = [row for row in rows if row.status == Payment.Status.UNPROCESSED and row.attempts == 0]
+        untouched = [
+            row
+            for row in rows
+            # With an intent it was tried in a history that this database has lost: the bank has the word.
+            if row.status == Payment.Status.UNPROCESSED and row.attempts == 0 and not row.intent_id
+        ]
         others = [row.pk for row in rows if row not in untouched]
         Payment.objects.filter(pk__in=[row.pk for row in untouched]).update(
             status=Payment.Status.CANCELED, settled_at=Now(), due_at=None
@@ -79,7 +84,7 @@ def give_card(*, order_id: int, payment_method: str) -> None:
     for one (it may have been paid or ended meanwhile)."""
     with transaction.atomic():
         payment = Payment.objects.select_for_update(no_key=True).get(order_id=order_id)
-        if payment.status != Payment.Status.DECLINED:
+        if payment.status != Payment.Status.DECLINED or payment.blocked_reason:
             raise NotPayable(f"The payment of {payment.reference} is {payment.get_status_display()}.")
         Payment.objects.filter(pk=payment.pk).update(
             status=Payment.Status.UNPROCESSED,
@@ -88,6 +93,9 @@ def give_card(*, order_id: int, payment_method: str) -> None:
             failure_code="",
             attempts=0,
             due_at=Now(),
+            # A worker that reads the refusal once more may not write its view of the earlier card.
+            token=None,
+            claimed_by="",
         )
         claims.ring(Payment)
 

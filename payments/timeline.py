@@ -30,7 +30,7 @@ def attempts(order_id: int) -> Iterable[Entry]:
                     *(part for part in said if part),
                     *(["replayed"] if attempt.replayed else []),
                     *(["after its lease: kept as a fact only"] if attempt.claim_lost else []),
-                    f"{attempt.duration_ms} ms",
+                    *([f"{attempt.duration_ms} ms"] if attempt.duration_ms is not None else []),
                 ]
             ),
         )

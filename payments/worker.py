@@ -78,8 +78,8 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
         return resting(view)
 
     def _in_doubt(self, row: Payment) -> Payment.Status:
-        canceling = row.status == Payment.Status.CANCELING
-        return Payment.Status.CANCELING if canceling else Payment.Status.UNKNOWN
+        stays = row.status in (Payment.Status.CANCELING, Payment.Status.DECLINED)
+        return Payment.Status(row.status) if stays else Payment.Status.UNKNOWN
 
     def _moves_money(self, row: Payment, step: Call) -> bool:
         # An intent that is created only to be canceled moves no money.
@@ -169,13 +169,14 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
         fields: dict[str, object] = {}
         if verdict.intent is not None:
             fields["latest_charge"] = verdict.intent.latest_charge
-        final = verdict.status in Payment.FINAL
+        code, final = verdict.failure_code, verdict.status in Payment.FINAL
         claims.finish(
             row,
             status=verdict.status,
             seen=seen,
             due_in=verdict.due_in,
-            failure_code=verdict.failure_code,
+            # A declined one that was only read keeps what its page says.
+            failure_code=row.failure_code if verdict.status == row.status == Payment.Status.DECLINED else code,
             blocked_reason=verdict.blocked_reason,
             action_url=verdict.intent.action_url if verdict.intent and not final else "",
             settled_at=Now() if final else None,

@@ -4,14 +4,16 @@ bank or the network does."""
 import datetime as dt
 import enum
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from django.db import models
 
 # A request body exactly as the bank gets it: stored in the journal with its key, and sent again unchanged.
 Body = dict[str, Any]
+
+T = TypeVar("T")
 
 
 class Outcome(models.TextChoices):
@@ -106,6 +108,14 @@ class BankNotice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of a list of the bank's, which is one call. `more`: the next one takes another call."""
+
+    items: Sequence[T]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One call's outcome. `intent`, `refund` or `dispute` is present when ANSWERED, and otherwise whenever the bank
     sent it along; a search that found nothing is ANSWERED with none of them."""
@@ -171,8 +181,9 @@ class Gateway(Protocol):
     def ping(self) -> Answer:
         """Ask for as little as possible: ANSWERED when the bank works and knows our key."""
 
-    def list_intents(self, *, since: dt.datetime) -> Iterator[Intent]:
-        """Every intent created since, newest first. Raises ConnectionError when the bank does not answer."""
+    def list_intents(self, *, since: dt.datetime, until: dt.datetime | None = None) -> Iterator[Page[Intent]]:
+        """Every intent created since and, by the second, not after `until`, newest first. Raises ConnectionError when
+        the bank does not answer."""
 
-    def list_refunds(self, *, since: dt.datetime) -> Iterator[BankRefund]:
-        """Every refund created since, newest first. Raises ConnectionError when the bank does not answer."""
+    def list_refunds(self, *, since: dt.datetime, until: dt.datetime | None = None) -> Iterator[Page[BankRefund]]:
+        """The same of every refund."""

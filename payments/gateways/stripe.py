@@ -18,7 +18,7 @@ from outbox.going_live import Reply
 from outbox.transport import DeadlineSession, calling, never_sent, retry_after
 from outbox.webhooks import Malformed, NotGenuine, check_age
 from payments.gateways import stripe_objects as objects
-from payments.gateways.base import Answer, BankNotice, BankRefund, Body, Intent, Outcome
+from payments.gateways.base import Answer, BankNotice, BankRefund, Body, Intent, Outcome, Page
 from payments.gateways.notices import TYPES, notice
 
 logger = logging.getLogger(__name__)
@@ -133,11 +133,11 @@ class StripeGateway:
     def ping(self) -> Answer:
         return _answered(lambda: self._intents.list({"limit": 1}) and None)
 
-    def list_intents(self, *, since: dt.datetime) -> Iterator[Intent]:
-        return _listed(self._intents, since, objects.intent)
+    def list_intents(self, *, since: dt.datetime, until: dt.datetime | None = None) -> Iterator[Page[Intent]]:
+        return _listed(self._intents, since, until, objects.intent)
 
-    def list_refunds(self, *, since: dt.datetime) -> Iterator[BankRefund]:
-        return _listed(self._refunds, since, objects.refund)
+    def list_refunds(self, *, since: dt.datetime, until: dt.datetime | None = None) -> Iterator[Page[BankRefund]]:
+        return _listed(self._refunds, since, until, objects.refund)
 
     def ask(self, method: Literal["get", "post"], path: str, **params: Any) -> Reply:
         """A plain question about our account, for stripe_account.py: it reads, or is refused for being incomplete."""
@@ -188,12 +188,18 @@ def _notices(page: Any) -> Iterator[BankNotice]:
             logger.error("action=event_unreadable event=%s reason=%r", event.id, str(error))
 
 
-def _listed(resource: Any, since: dt.datetime, read: Callable[[dict[str, Any]], T]) -> Iterator[T]:
-    """All pages, newest first (docs.stripe.com/api/pagination)."""
+def _listed(
+    resource: Any, since: dt.datetime, until: dt.datetime | None, read: Callable[[dict[str, Any]], T]
+) -> Iterator[Page[T]]:
+    """Page after page, newest first (docs.stripe.com/api/pagination)."""
+    created = {"gte": int(since.timestamp())}
+    if until is not None:
+        created["lte"] = int(until.timestamp())
     try:
-        page = resource.list({"limit": 100, "created": {"gte": int(since.timestamp())}})
-        for each in page.auto_paging_iter():
-            yield read(each.to_dict())
+        page = resource.list({"limit": 100, "created": created})
+        while page.data:
+            yield Page(items=[read(each.to_dict()) for each in page.data], more=page.has_more)
+            page = page.next_page()  # an empty one, without a call, where there are no more
     except stripe.StripeError as error:
         raise ConnectionError(f"The bank did not list what it has: {error}") from error
 

@@ -1,140 +1,14 @@
 """The books: right after real orders of every kind, and each check names what is broken on purpose."""
 
-import io
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import InternalError, connection
-from pytest_django import DjangoDbBlocker
+from django.db import InternalError
 
-from tests.sandbox_process import SandboxProcess
-
-Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def store(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["Store"]:
-    """Settled orders of every kind, with a bank and a mailbox of their own."""
-    with (
-        SandboxProcess(tmp_path_factory.mktemp("outside")) as sandbox,
-        pytest.MonkeyPatch.context() as patch,
-        django_db_blocker.unblock(),
-    ):
-        yield Store(sandbox, patch)
-        call_command("flush", interactive=False, verbosity=0)
-
-
-class Store:
-    """Orders by what became of them; each is the order's id."""
-
-    def __init__(self, sandbox: SandboxProcess, patch: pytest.MonkeyPatch) -> None:
-        from django.conf import settings
-
-        from outbox.sweep import sweep
-        from payments.refunds import request_refund
-        from shop.decisions import cancel_order, record_shipment
-        from tests.integration.orders import offer, place
-
-        self.sandbox = sandbox
-        patch.setattr(settings, "STRIPE_API_BASE", sandbox.url)
-        patch.setattr(settings, "SENDGRID_API_BASE", sandbox.url)
-        lamp, treasure = offer(stock=7), offer(price=300_000)
-        self.paid = place(lamp).order.pk
-        self.also_paid = place(lamp, quantity=2).order.pk
-        self.shipped = place(lamp).order.pk
-        self.cancelled = place(lamp).order.pk
-        self.declined = place(lamp, card="pm_card_visa_chargeDeclined").order.pk
-        self.asked = place(lamp, card="pm_card_authenticationRequired").order.pk
-        self.sold_out = place(lamp).order.pk
-        self.rejected = place(treasure, country="US").order.pk
-        self.reviewed = place(treasure).order.pk
-        self.nobody = -self.rejected
-        sweep(seconds=30)
-        record_shipment(reference="S-1", order_id=self.shipped, kind="shipped", reported_by="warehouse")
-        cancel_order(order_id=self.cancelled, actor="shopper", reason="changed my mind")
-        record_shipment(reference="S-2", order_id=self.cancelled, kind="withdrawn", reported_by="warehouse")
-        request_refund(
-            order_id=self.also_paid, amount=500, reason="scratch", request_token="r", actor="eva", by_person=True
-        )
-        sweep(seconds=30)
-
-    def intent(self, order: int) -> Json:
-        """The order's intent as the bank's ledger has it."""
-        intents = self.sandbox.bank_objects("payment_intent").values()
-        (found,) = [each for each in intents if each["metadata"]["order_id"] == str(order)]
-        return found
-
-    def charge(self, order: int) -> Json:
-        return self.sandbox.bank_objects("charge")[self.intent(order)["latest_charge"]]
-
-
-@pytest.fixture
-def books(store: Store, db: None) -> Store:
-    """The store, whose database is as before after the test."""
-    return store
-
-
-@pytest.fixture
-def other_world(books: Store, tmp_path: Path, settings: Any) -> Iterator[Callable[..., None]]:
-    """A function that lets the providers remember something else: the bank further versions of `objects`, and
-    the mailbox only what `mails` makes of its ledger's lines."""
-    started: list[SandboxProcess] = []
-
-    def remember(*objects: Json, mails: Callable[[list[Json]], list[Json]] = lambda lines: lines) -> None:
-        data = tmp_path / "outside"
-        shutil.copytree(books.sandbox.data, data)
-        last = max(line["n"] for line in books.sandbox.ledger())
-        line = {"n": last + 1, "at": 0, "op": "forged", "objects": list(objects)}
-        with (data / "bank.jsonl").open("a") as ledger:
-            ledger.write(json.dumps(line, separators=(",", ":")) + "\n")
-        kept = mails(books.sandbox.ledger(book="mail"))
-        (data / "mail.jsonl").write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in kept))
-        started.append(SandboxProcess(data).start())
-        settings.STRIPE_API_BASE = settings.SENDGRID_API_BASE = started[0].url
-
-    yield remember
-    for each in started:
-        each.stop()
-
-
-def check(*arguments: str) -> tuple[int, Json]:
-    """Exit status and the JSON answer of check_money."""
-    out = io.StringIO()
-    status: Any = 0
-    try:
-        call_command("check_money", "--json", *arguments, stdout=out)
-    except SystemExit as end:
-        status = end.code
-    return status, json.loads(out.getvalue())
-
-
-def found(answer: Json) -> set[tuple[str, str, str]]:
-    """Invariant, what differs and the order of every difference."""
-    return {
-        (each["invariant"], difference["what"], difference["order"])
-        for each in answer["checks"]
-        for difference in each["differences"]
-    }
-
-
-def execute(statement: str) -> None:
-    """Against every rule: triggers and foreign keys do not run."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL session_replication_role = replica")
-        cursor.execute(statement)
-        cursor.execute("SET LOCAL session_replication_role = origin")
-
-
-def drop_constraint(table: str, name: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+from tests.integration.settled_store import Json, Store, check, drop_constraint, execute, found
 
 
 def test_nothing_differs(books: Store) -> None:

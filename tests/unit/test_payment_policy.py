@@ -22,6 +22,7 @@ fresh = View(status=Status.PROCESSING, intent_id="")
 created = View(status=Status.PROCESSING, intent_id="pi_1", create=KeyUse(age=MINUTE))
 doubtful = View(status=Status.UNKNOWN, intent_id="pi_1", confirm=DOUBT, payment_method="pm_b")
 canceling = View(status=Status.CANCELING, intent_id="pi_1")
+declined = View(status=Status.DECLINED, intent_id="pi_1", create=KeyUse(age=MINUTE), latest_charge="ch_a")
 
 
 def intent(status: str, **known: Any) -> Intent:
@@ -44,6 +45,7 @@ def answered(status: str, **known: str) -> Answer:
         (replace(created, confirm=DOUBT), Call(phase=Phase.RETRIEVE)),
         (doubtful, Call(phase=Phase.RETRIEVE)),
         (replace(created, status=Status.REQUIRES_ACTION), Call(phase=Phase.RETRIEVE)),
+        (declined, Call(phase=Phase.RETRIEVE)),
         (canceling, Call(phase=Phase.CANCEL)),
         (View(status=Status.CANCELING, intent_id=""), Verdict(status=Status.CANCELED)),
         (View(status=Status.CANCELING, intent_id="", create=DOUBT), Call(phase=Phase.CREATE)),
@@ -55,6 +57,27 @@ def answered(status: str, **known: str) -> Answer:
 )
 def test_first_step(view: View, step: object) -> None:
     assert first_step(view) == step
+
+
+@pytest.mark.parametrize(
+    ("shown", "status"),
+    [
+        (answered("succeeded"), Status.SUCCEEDED),
+        (answered("canceled"), Status.FAILED),
+        (answered("requires_payment_method", latest_charge="ch_b", error_code="card_declined"), Status.DECLINED),
+        (answered("requires_confirmation"), Status.DECLINED),
+        (answered("requires_action"), Status.DECLINED),
+        (answered("processing"), Status.DECLINED),
+        (answered("requires_capture"), Status.DECLINED),
+        (Answer(outcome=Outcome.UNKNOWN), Status.DECLINED),
+        (Answer(outcome=Outcome.REFUSED), Status.DECLINED),
+    ],
+)
+def test_a_declined_payment_is_only_read(shown: Answer, status: Status) -> None:
+    step = next_step(declined, Phase.RETRIEVE, shown)
+    assert isinstance(step, Verdict), "never charged without another card"
+    assert step.status == status
+    assert not (step.status == Status.DECLINED and step.failure_code), "nothing is told a second time"
 
 
 def test_created_is_confirmed() -> None:

@@ -5,13 +5,15 @@ import sys
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
 
 from outbox.management.commanding import StoreCommand
+from payments.differences import Report
 from payments.models import Difference
 from payments.money import display
 from payments.reconciliation import reconcile
 
-COUNTS = ("intents", "refunds", "nudged", "adopted", "resolved", "open")
+COUNTS = ("pages", "intents", "refunds", "nudged", "adopted", "resolved", "open")
 
 
 def _day(text: str) -> dt.datetime:
@@ -27,12 +29,18 @@ def _as_json(difference: Difference) -> dict[str, Any]:
         "kind": difference.kind,
         "about": difference.about,
         "order": difference.order_id,
+        "reference": difference.reference,
         "amount": difference.amount,
         "currency": difference.currency,
         "detail": difference.detail,
+        "happened_at": difference.happened_at.isoformat(),
         "first_seen": difference.first_seen.isoformat(),
         "owner": difference.owner,
     }
+
+
+def _so_far(report: Report) -> str:
+    return f"{report.pages} pages: {report.intents} intents, {report.refunds} refunds"
 
 
 class Command(StoreCommand):
@@ -54,21 +62,27 @@ class Command(StoreCommand):
         parser.add_argument("--json", action="store_true", help="print it as one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # Notes of progress go to stderr: they are no part of what a script reads.
+        progress = Console(stderr=True)
         try:
-            report = reconcile(since=options["since"])
+            with progress.status("asking the bank …") as status:
+                report = reconcile(since=options["since"], progress=lambda now: status.update(_so_far(now)))
         except ConnectionError as error:
             raise CommandError(f"{error}\nNothing was concluded; run it again.") from error
         waiting = Difference.objects.filter(resolved_at__isnull=True, healing=False).order_by("id")
         if options["json"]:
-            counts = {name: getattr(report, name) for name in COUNTS}
+            counts = {**{name: getattr(report, name) for name in COUNTS}, "undecided": len(report.undecided)}
             self.stdout.write(json.dumps({**counts, "differences": [_as_json(each) for each in waiting]}, indent=2))
         else:
             self.stdout.write(
                 f"{report.intents} intents and {report.refunds} refunds at the bank; {report.nudged} to be looked at "
                 f"again, {report.adopted} ids found again, {report.resolved} differences gone."
             )
+            if report.undecided:
+                self.stdout.write(f"{len(report.undecided)} are in workers' hands just now: run it again in a while.")
             for each in waiting:
                 amount = display(amount=each.amount, currency=each.currency)
-                self.stdout.write(f"{each}, {amount}, order {each.order_id or 'unknown'}: {each.detail}")
+                order = each.reference or each.order_id or "unknown"
+                self.stdout.write(f"{each}, {amount}, order {order}: {each.detail}")
         if report.open:
             sys.exit(1)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandError, CommandParser
 from django.db import Error
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from outbox.audit import Result, audit, checks
+from outbox.audit import Difference, Result, audit, checks
 from outbox.management.commanding import StoreCommand
 from shop import warehouse_books
 
@@ -21,10 +22,11 @@ SHOWN = 20
 class Command(StoreCommand):
     help = (
         "Check the books, read-only: the database against itself, the bank and the mail provider. While orders are "
-        "under way use --live; everything holds once `pipeline_status --wait-quiet` says so."
+        "under way use --live; everything holds once `pipeline_status --wait-quiet` says so. What a person was asked "
+        "about, or has decided, is listed and is no difference."
     )
     exit_codes: ClassVar = {
-        0: "nothing differs",
+        0: "nothing differs, apart from what persons were asked about or have decided",
         1: "something differs",
         2: "a source could not be read, or wrong arguments",
     }
@@ -78,6 +80,7 @@ def _as_json(results: Sequence[Result]) -> dict[str, Any]:
                 "unreadable": result.unreadable,
                 "remarks": [remark.text for remark in result.remarks],
                 "differences": [asdict(difference) for difference in result.differences],
+                "excused": [asdict(excused) for excused in result.excused],
             }
             for result in results
         ],
@@ -95,13 +98,11 @@ def _show(console: Console, results: Sequence[Result], *, live: bool) -> None:
     console.print(table)
     for result in results:
         for each in result.differences[:SHOWN]:
-            order = f"order {each.order}: " if each.order else ""
-            console.print(
-                f"[red]{result.check.invariant}[/] {order}{each.what}: expected {each.expected}, found {each.found}",
-                soft_wrap=True,
-            )
-        if len(result.differences) > SHOWN:
-            console.print(f"… and {len(result.differences) - SHOWN} more: --json lists all.")
+            console.print(f"[red]{result.check.invariant}[/] {_line(each)}", soft_wrap=True)
+        _shorten(console, result.differences)
+        for each in result.excused[:SHOWN]:
+            console.print(f"[yellow]{result.check.invariant}[/] {_line(each)}. {escape(each.because)}", soft_wrap=True)
+        _shorten(console, result.excused)
     for text in dict.fromkeys(remark.text for result in results for remark in result.remarks):
         console.print(f"Note: {text}")
     for reason in dict.fromkeys(result.unreadable for result in results if result.unreadable):
@@ -110,9 +111,19 @@ def _show(console: Console, results: Sequence[Result], *, live: bool) -> None:
         console.print("Q… hold only when the store is quiet: see pipeline_status --wait-quiet, or use --live.")
 
 
+def _line(each: Difference) -> str:
+    order = f"order {each.order}: " if each.order else ""
+    return escape(f"{order}{each.what}: expected {each.expected}, found {each.found}")
+
+
+def _shorten(console: Console, found: Sequence[Difference]) -> None:
+    if len(found) > SHOWN:
+        console.print(f"… and {len(found) - SHOWN} more: --json lists all.")
+
+
 def _verdict(result: Result) -> str:
     if result.unreadable:
         return "[red]not read"
     if result.differences:
         return f"[red]{len(result.differences)} differ"
-    return "[green]holds"
+    return f"[yellow]{len(result.excused)} with a person" if result.excused else "[green]holds"

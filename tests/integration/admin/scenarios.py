@@ -16,7 +16,7 @@ from outbox.dispatcher import dispatch_once
 from outbox.models import FeedToken, ParkedEvent, Subscription
 from outbox.relay import relay_once
 from payments import breaker, refunds
-from payments.models import Breaker, Difference, Dispute, Payment, Refund
+from payments.models import BankEvent, Breaker, Difference, Dispute, Payment, Refund
 from shop.groups import ADMINISTRATOR, APPROVER, OPERATOR, WAREHOUSE
 from shop.models import Concern, Order, Product, Screening
 from tests.integration.orders import offer, place
@@ -184,6 +184,34 @@ def _difference() -> Difference:
     )
 
 
+def _charged_and_ended() -> Difference:
+    """The bank has charged for a payment that had ended without money."""
+    payment = _payment(status="declined")
+    rows = Payment.objects.filter(pk=payment.pk)
+    rows.update(status="canceling")
+    rows.update(status="canceled", settled_at=Now())
+    return Difference.objects.create(
+        kind="charged_not_paid",
+        about=payment.intent_id,
+        payment=payment,
+        amount=payment.amount,
+        currency=payment.currency,
+        detail="at the bank succeeded; our payment is canceled",
+        happened_at="2026-01-01T00:00:00Z",
+    )
+
+
+def _unmatched() -> BankEvent:
+    return BankEvent.objects.create(
+        event_id=f"evt_{uuid.uuid4().hex}",
+        type="charge.refunded",
+        livemode=False,
+        created="2026-01-01T00:00:00Z",
+        refund_id="re_by_hand",
+        status="unmatched",
+    )
+
+
 BLOCKED: dict[str, Any] = {"blocked_reason": "the bank refused our request", "due_at": None}
 LATER: dict[str, Any] = {"due_at": "2099-01-01T00:00:00Z"}
 
@@ -209,8 +237,10 @@ SCENARIOS: dict[tuple[str, str], Scenario] = {
     ("payments.dispute", "retry"): Scenario(prepare=lambda: _dispute(**LATER)),
     ("payments.dispute", "check"): Scenario(prepare=_dispute),
     ("payments.dispute", "unblock"): Scenario(prepare=lambda: _dispute(**BLOCKED)),
+    ("payments.difference", "pay-back"): Scenario(prepare=_charged_and_ended),
     ("payments.difference", "take"): Scenario(prepare=_difference),
     ("payments.difference", "resolve"): Scenario(prepare=_difference),
+    ("payments.bankevent", "set-aside"): Scenario(prepare=_unmatched),
     ("payments.breaker", "hold"): Scenario(prepare=_breaker),
     ("payments.breaker", "force"): Scenario(prepare=_breaker),
     ("payments.breaker", "automatic"): Scenario(prepare=lambda: _breaker(status="held_open", open_since=Now())),

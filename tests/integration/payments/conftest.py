@@ -1,8 +1,11 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import stripe
 
+from tests.sandbox.clients import stripe_client
 from tests.sandbox_process import SandboxProcess
 
 if TYPE_CHECKING:
@@ -21,3 +24,12 @@ def scene(transactional_db: None, sandbox: SandboxProcess, settings: Any) -> Ite
     sandbox.clear_faults()
     yield Scene(sandbox)
     sandbox.clear_faults()
+
+
+@pytest.fixture
+def bank(tmp_path: Path, settings: Any, scene: "Scene") -> Iterator[stripe.StripeClient]:
+    """A bank of the test's own, which forgets idempotency keys within a second: what is sent again is done again."""
+    with SandboxProcess(tmp_path / "bank", key_ttl_seconds=0.5, settle_seconds=0.1) as own:
+        settings.STRIPE_API_BASE = own.url
+        scene.sandbox = own
+        yield stripe_client(own)

@@ -3,9 +3,7 @@
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import stripe
@@ -15,52 +13,16 @@ from django.db.models.functions import Now
 
 from outbox import decisions, questions
 from outbox.models import Decision
-from payments import reconciliation, refunds
+from payments import reconciliation
 from payments.models import Difference, Payment, PaymentAttempt, Refund
 from payments.reconciliation import reconcile
-from payments.refund_worker import make_engine as make_refund_engine
-from tests.local.waiting import wait_until
-from tests.sandbox.clients import stripe_client
-from tests.sandbox_process import SandboxProcess
+from tests.integration.payments.reconciling import ask, kinds, settled, work_refunds
 from tests.threads import together
 
 if TYPE_CHECKING:
     from tests.integration.payments.scene import Scene
 
 Kind = Difference.Kind
-
-
-@pytest.fixture
-def bank(tmp_path: Path, settings: Any, scene: "Scene") -> Iterator[stripe.StripeClient]:
-    """A bank of the test's own, which forgets idempotency keys within a second: what is sent again is done again."""
-    with SandboxProcess(tmp_path / "bank", key_ttl_seconds=0.5, settle_seconds=0.1) as own:
-        settings.STRIPE_API_BASE = own.url
-        scene.sandbox = own
-        yield stripe_client(own)
-
-
-def settled() -> None:
-    """Every call is older than the settle time, and every key is forgotten."""
-    begun = dt.datetime.now(tz=dt.UTC)
-    wait_until(lambda: dt.datetime.now(tz=dt.UTC) - begun > dt.timedelta(seconds=1.1))
-
-
-def kinds() -> list[str]:
-    return sorted(Difference.objects.filter(resolved_at__isnull=True).values_list("kind", flat=True))
-
-
-def ask(payment: Payment, amount: int, token: str = "t") -> Refund:
-    return refunds.request_refund(
-        order_id=payment.order_id, amount=amount, reason="r", request_token=token, actor="system", by_person=False
-    )
-
-
-def work_refunds() -> None:
-    engine = make_refund_engine()
-    try:
-        engine.run_until_idle(seconds=20)
-    finally:
-        engine.close()
 
 
 def test_equal_books_differ_in_nothing(scene: "Scene", bank: stripe.StripeClient) -> None:
