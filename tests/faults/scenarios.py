@@ -31,6 +31,7 @@ ANSWERS = {
     "shipping": "standard",
 }
 THREE_D_SECURE, DECLINED = "pm_card_threeDSecure2Required", "pm_card_visa_chargeDeclined"
+DISPUTED = "pm_card_createDispute"
 
 
 @dataclass
@@ -109,6 +110,33 @@ class Visit:
 
         self.store.wait_until(is_there, f"{path} is never {statuses}", seconds=120)
 
+    def wait_for_warehouse(self, path: str) -> None:
+        """Until the warehouse has reported anything about the order."""
+        query = "SELECT 1 FROM shop_shipment s JOIN shop_order o ON o.id = s.order_id WHERE o.token = %s"
+
+        def has_reported() -> bool:
+            self.store.turn_warehouse()
+            self.store.end_leases_of_the_dead()
+            return bool(self.store.sql(query, path.split("/")[2]))
+
+        self.store.wait_until(has_reported, f"the warehouse never reports about {path}", seconds=120)
+
+    def wait_for_dispute(self, path: str, status: str) -> str:
+        """Until the store has read that the order's dispute has this status; the dispute's id at the bank."""
+        query = (
+            "SELECT dispute_id FROM payments_dispute d JOIN payments_payment p ON p.id = payment_id "
+            "JOIN shop_order o ON o.id = p.order_id WHERE o.token = %s AND d.status = %s"
+        )
+        found: list[tuple[str]] = []
+
+        def is_read() -> bool:
+            self.store.end_leases_of_the_dead()
+            found[:] = self.store.sql(query, path.split("/")[2], status)
+            return bool(found)
+
+        self.store.wait_until(is_read, f"the dispute of {path} is never {status}", seconds=120)
+        return found[0][0]
+
     # --- an operator ------------------------------------------------------------------------------
 
     def refund(self, path: str) -> None:
@@ -184,6 +212,16 @@ def refunded(visit: Visit) -> None:
     visit.refund(path)
 
 
+def disputed(visit: Visit) -> None:
+    """The customer's bank fetches the money back; the store answers, and keeps it."""
+    path = visit.order(card=DISPUTED)
+    dispute = visit.wait_for_dispute(path, "open")
+    visit.wait_for_warehouse(path)  # it has sent the goods, or keeps them back
+    visit.store.sandbox.control("POST", f"disputes/{dispute}/close", {"result": "won"})
+    visit.wait_for_dispute(path, "closed")
+    visit.wait_with_warehouse(path, "shipped")
+
+
 # A product that is dear enough to be screened.
 LARGE = "field-binoculars"
 
@@ -197,6 +235,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C1": cancelled_unpaid,
     **dict.fromkeys(("C2", "C3", "C4", "C5"), cancelled_paid),
     **dict.fromkeys(("X1", "X2", "X3"), cancelled_unpaid),
+    **dict.fromkeys(("G1", "G2", "G3"), disputed),
     "B1": confirmed,
     **dict.fromkeys(("S1", "S2", "S3"), screened),
     **dict.fromkeys(("W1", "W2", "W3"), plain),
