@@ -5,22 +5,22 @@ import sys
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
+
+from outbox.database import is_unavailable
 
 # Seconds. A restart or a failover of PostgreSQL takes about that long; browsers and crawlers come back then.
 RETRY_AFTER = 10
 
 
 def is_database_down(error: BaseException | None) -> bool:
-    """Connection lost or refused, server full, shut down or too slow: not the request's fault.
-
-    Django's session store hides such an error behind two of its own (django/contrib/sessions/middleware.py).
-    """
+    """Not the request's fault; Django's session store hides such an error behind two of its own
+    (django/contrib/sessions/middleware.py)."""
     while isinstance(error, (SessionInterrupted, UpdateError)):
         error = error.__context__
-    return isinstance(error, (OperationalError, InterfaceError))
+    return is_unavailable(error)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
