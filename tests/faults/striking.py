@@ -58,11 +58,11 @@ def _strike(store: CrashStore, point: str, fault: Fault, hit: int) -> None:
     assert held is not None, f"{point} was never hit"
     store.wait_quiet(seconds=VANISHED_PATIENCE if fault is Fault.VANISH else PATIENCE)
     assert store.violations() == []
-    _check_promises(store, visit)
+    check_promises(store, visit)
     assert store.logged("is no crash point") == []
 
 
-def _check_promises(store: CrashStore, visit: Visit) -> None:
+def check_promises(store: CrashStore, visit: Visit) -> None:
     """Said once more, order by order, with other words than the books': from rows and the bank's own file."""
     intents = list(store.sandbox.bank_objects("payment_intent").values())
     refunds = list(store.sandbox.bank_objects("refund").values())
