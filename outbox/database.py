@@ -1,12 +1,15 @@
 """The database's clock, and which of its errors pass by themselves."""
 
 import datetime as dt
+import logging
 from collections.abc import Callable
 from functools import wraps
 from time import sleep
 from typing import ParamSpec, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connection
+
+logger = logging.getLogger(__name__)
 
 # SQLSTATEs and their classes (postgresql.org/docs/current/errcodes-appendix.html): 08 connection, 25006 read-only
 # (hosted databases become so before their disk is full, and the old server of a failover is so), 25P03 a session that
@@ -31,6 +34,11 @@ def is_unavailable(error: BaseException | None) -> bool:
     """Whether a request that met this error is told to come again later (503): a transient error, or a statement
     that took too long."""
     return error is not None and (is_transient(error) or _state(error) == _TOO_SLOW)
+
+
+def log_unavailable(error: BaseException) -> None:
+    """One line; the server's own says which statement it was."""
+    logger.error("action=database_unavailable sqlstate=%s error=%s", _state(error), " ".join(str(error).split()))
 
 
 def _state(error: BaseException) -> str | None:

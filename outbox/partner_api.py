@@ -14,7 +14,7 @@ from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from outbox import context, feed_tokens
-from outbox.database import is_unavailable
+from outbox.database import is_unavailable, log_unavailable
 
 T = TypeVar("T")
 View = Callable[..., HttpResponse]
@@ -67,6 +67,7 @@ def partner_view(method: Literal["GET", "POST"], *, scope: str | None = None) ->
             except Error as error:
                 if not is_unavailable(error):
                     raise
+                log_unavailable(error)
                 response = _unavailable()
             response["Cache-Control"] = "no-store"
             return response
