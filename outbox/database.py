@@ -1,6 +1,7 @@
 """The database's clock, and which of its errors pass by themselves."""
 
 import datetime as dt
+import logging
 from collections.abc import Callable
 from functools import wraps
 from time import sleep
@@ -8,20 +9,42 @@ from typing import ParamSpec, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connection
 
-# SQLSTATE classes (postgresql.org/docs/current/errcodes-appendix.html): 08 connection, 40 rollback
-# (deadlock, serialization), 53 out of resources (disk, connections), 57P shutdown and restart, 58 system.
-_TRANSIENT_CLASSES = ("08", "40", "53", "57P", "58", "55P03")
+logger = logging.getLogger(__name__)
+
+# SQLSTATEs and their classes (postgresql.org/docs/current/errcodes-appendix.html): 08 connection, 25006 read-only
+# (hosted databases become so before their disk is full, and the old server of a failover is so), 25P03 a session that
+# was ended as this process stood still in a transaction, 40 rollback (deadlock, serialization), 53 out of resources
+# (disk, connections), 55P03 a lock that was not to be had, 57P shutdown and restart, 58 system.
+_TRANSIENT = ("08", "25006", "25P03", "40", "53", "55P03", "57P", "58")
+_TOO_SLOW = "57014"
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same work can succeed later without anybody changing anything: deadlocks, lost
-    connections, a server that restarts or is full. A statement that is simply too slow is not."""
+    """Whether the same work can succeed later without anybody changing the code or the data: deadlocks, lost
+    connections, a server that restarts, is full or takes no writes. A statement that is simply too slow is not."""
     if not isinstance(error, Error):
         return False
-    state: str | None = getattr(error.__cause__, "sqlstate", None)
+    state = _state(error)
     if state is None:
         return isinstance(error, (OperationalError, InterfaceError))
-    return state.startswith(_TRANSIENT_CLASSES)
+    return state.startswith(_TRANSIENT)
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether a request that met this error is told to come again later (503): a transient error, or a statement
+    that took too long."""
+    return error is not None and (is_transient(error) or _state(error) == _TOO_SLOW)
+
+
+def log_unavailable(error: BaseException) -> None:
+    """One line; the server's own says which statement it was."""
+    logger.error("action=database_unavailable sqlstate=%s error=%s", _state(error), " ".join(str(error).split()))
+
+
+def _state(error: BaseException) -> str | None:
+    """None where no server has answered."""
+    state: str | None = getattr(error.__cause__, "sqlstate", None)
+    return state
 
 
 def database_now() -> dt.datetime:
@@ -50,7 +73,7 @@ def retried(*, tries: int = 5) -> Callable[[Callable[P, T]], Callable[P, T]]:
             for attempt in range(1, tries + 1):
                 try:
                     return function(*args, **kwargs)
-                except (OperationalError, InterfaceError) as error:
+                except Error as error:
                     if attempt == tries or connection.in_atomic_block or not is_transient(error):
                         raise
                     connection.close_if_unusable_or_obsolete()

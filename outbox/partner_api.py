@@ -8,12 +8,13 @@ from http import HTTPStatus
 from typing import Literal, TypeVar
 
 import msgspec
-from django.db import InterfaceError, OperationalError, connection
+from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from outbox import context, feed_tokens
+from outbox.database import is_unavailable, log_unavailable
 
 T = TypeVar("T")
 View = Callable[..., HttpResponse]
@@ -63,7 +64,10 @@ def partner_view(method: Literal["GET", "POST"], *, scope: str | None = None) ->
                     response = view(request, partner=partner, **arguments)
             except Problem as problem:
                 response = problem.response()
-            except (OperationalError, InterfaceError):
+            except Error as error:
+                if not is_unavailable(error):
+                    raise
+                log_unavailable(error)
                 response = _unavailable()
             response["Cache-Control"] = "no-store"
             return response

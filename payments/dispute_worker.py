@@ -7,6 +7,7 @@ from typing import Any, Literal
 from django.db.models.functions import Now
 
 from outbox import claims
+from outbox.crash_points import crash_point
 from outbox.events import DomainEvent
 from outbox.publisher import publish_all
 from outbox.transport import calling
@@ -65,8 +66,14 @@ class DisputeCaller(bank_caller.BankCaller[Dispute, Read, View, Verdict]):
         ]
 
     def perform(self, call: DisputeCall) -> Answer:
-        with calling("B1"):
+        with calling("G1"):
             return self._gateway.retrieve_dispute(dispute_id=call.row.dispute_id)
+
+    def record(self, results: Sequence[tuple[DisputeCall, Answer]]) -> list[DisputeCall]:
+        crash_point("G2")
+        following = super().record(results)
+        crash_point("G3")
+        return following
 
     def _finish(self, row: Dispute, verdict: Verdict, *, seen: int) -> None:
         claims.finish(

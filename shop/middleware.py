@@ -28,7 +28,8 @@ class DatabaseUnavailableMiddleware:
         return self._get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return errors.unavailable(request) if errors.is_database_down(exception) else None
+        trouble = errors.database_trouble(exception)
+        return errors.unavailable(request, trouble) if trouble else None
 
 
 class ContentSecurityPolicyMiddleware:

@@ -5,27 +5,27 @@ import sys
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
+
+from outbox.database import is_unavailable, log_unavailable
 
 # Seconds. A restart or a failover of PostgreSQL takes about that long; browsers and crawlers come back then.
 RETRY_AFTER = 10
 
 
-def is_database_down(error: BaseException | None) -> bool:
-    """Connection lost or refused, server full, shut down or too slow: not the request's fault.
-
-    Django's session store hides such an error behind two of its own (django/contrib/sessions/middleware.py).
-    """
+def database_trouble(error: BaseException | None) -> BaseException | None:
+    """The error if it is the database's and not the request's fault. Django's session store hides such a one behind two
+    of its own (django/contrib/sessions/middleware.py)."""
     while isinstance(error, (SessionInterrupted, UpdateError)):
         error = error.__context__
-    return isinstance(error, (OperationalError, InterfaceError))
+    return error if is_unavailable(error) else None
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_database_down(exception):
-        return unavailable(request)
+    if trouble := database_trouble(exception):
+        return unavailable(request, trouble)
     return _page("400.html", status=400)
 
 
@@ -39,13 +39,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django calls this while it handles the exception."""
-    if is_database_down(sys.exc_info()[1]):
-        return unavailable(request)
+    if trouble := database_trouble(sys.exc_info()[1]):
+        return unavailable(request, trouble)
     return _page("500.html", status=500)
 
 
-def unavailable(request: HttpRequest) -> HttpResponse:
-    """503; the broken connection is given up, so that the next request opens another."""
+def unavailable(request: HttpRequest, trouble: BaseException) -> HttpResponse:
+    """503; the broken connection is given up, so that the next request opens another. The log says why."""
+    log_unavailable(trouble)
     if not connection.in_atomic_block:
         connection.close()
     response = _page("503.html", status=503)

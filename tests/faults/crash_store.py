@@ -1,8 +1,9 @@
 """A whole store of real processes whose every crash point is in the test's hands.
 
-On a PostgreSQL of its own, web and worker each reach it through a proxy of their own, and the worker bank, mail
+Where it is `proxied`, web and worker each reach PostgreSQL through a proxy of their own, and the worker bank, mail
 provider and screening service too: so a host can vanish, and an acknowledgement get lost, at exactly the point at
-which the process waits. Where processes are only killed, nothing stands between.
+which the process waits. Where processes are only killed, nothing stands between. Their role at PostgreSQL is an
+ordinary one, as in production; this process's own is a superuser.
 """
 
 import contextlib
@@ -43,6 +44,9 @@ from tests.web_process import ROOT, WebProcess
 
 # Seconds; the machine may be busy. After a host has vanished, its session's time-outs (30 to 45 s) come on top.
 PATIENCE, VANISHED_PATIENCE = 60.0, 120.0
+# Seconds after which a claim counts as one whose acknowledgement was lost. Calls take a tenth of it; where one is
+# slower, its worker has lost its lease, and must not write.
+OLD_CLAIM = 3.0
 # A call's time, short: nothing here is far away. The lease is above four of them, as the system check wants.
 CALLS = {
     "PAYMENT_CONNECT_TIMEOUT": "2",
@@ -62,12 +66,15 @@ SERVER = ("NAME", "HOST", "PORT", "USER", "PASSWORD")
 class CrashStore:
     """A context manager. With a PostgreSQL of its own, that may be stopped; else a database on the run's."""
 
-    def __init__(self, folder: Path, *, postgres: EmbeddedPostgres | None = None) -> None:
+    def __init__(self, folder: Path, *, postgres: EmbeddedPostgres | None = None, proxied: bool = False) -> None:
         self.postgres = postgres
+        self.role = f"crashes_{os.getpid()}"
+        self._proxied = proxied
         self._folder = folder
         self._worker: subprocess.Popen[bytes] | None = None
         self._dead: list[int] = []
         self._buried_at = 0.0
+        self._claims: dict[str, float] = {}
         self._turning = threading.Lock()
         self._running = ExitStack()
 
@@ -93,20 +100,21 @@ class CrashStore:
             server = environ.Env.db_url_config(self.postgres.start())
             known.update({part: server[part] or "" for part in SERVER})
             known["HOST"] = server["HOST"].replace("%2F", "/").replace("%2f", "/")
-        name = f"crashes_{os.getpid()}"
-        with psycopg.connect(self._address("postgres"), autocommit=True) as session:
-            session.execute(f'CREATE DATABASE "{name}"'.encode())
-        known["NAME"] = name
+        with psycopg.connect(self.address("postgres"), autocommit=True) as session:
+            session.execute(f"CREATE ROLE {self.role} LOGIN PASSWORD '{self.role}'".encode())
+            session.execute(f"CREATE DATABASE {self.role} OWNER {self.role}".encode())
+        known["NAME"] = self.role
         try:
             yield
         finally:
             connection.close()
             if self.postgres is None:  # on a server of the run: the next module of this process makes its own
-                with psycopg.connect(self._address("postgres"), autocommit=True) as session:
-                    session.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+                with psycopg.connect(self.address("postgres"), autocommit=True) as session:
+                    session.execute(f"DROP DATABASE {self.role} WITH (FORCE)".encode())
+                    session.execute(f"DROP ROLE {self.role}".encode())
             known.update(before)
 
-    def _address(self, database: str = "") -> str:
+    def address(self, database: str = "") -> str:
         known = connection.settings_dict
         parts = {"dbname": database or known["NAME"], "host": known["HOST"], "port": known["PORT"]}
         parts |= {"user": known["USER"], "password": known["PASSWORD"]}
@@ -136,7 +144,7 @@ class CrashStore:
         assert outside.hostname is not None
         assert outside.port is not None
         self.outside = running.enter_context(Proxy((outside.hostname, outside.port)))
-        through = self.sandbox.url if self.postgres is None else f"http://127.0.0.1:{self.outside.port}"
+        through = f"http://127.0.0.1:{self.outside.port}" if self._proxied else self.sandbox.url
         self._environment = {
             **CALLS,
             **RULES,
@@ -154,11 +162,12 @@ class CrashStore:
         self.web.start(**self._of(self.web_database))
         running.callback(self._end_worker)
         self.start_worker()
+        self.feed_token = feed_tokens.create(feed="warehouse", name="pretend")
         self.warehouse_file = self._folder / "warehouse.jsonl"
         self._warehouse = Warehouse(
             file=WarehouseFile(self.warehouse_file),
             base_url=self.web.url,
-            token=feed_tokens.create(feed="warehouse", name="pretend"),
+            token=self.feed_token,
             habits=Habits(),
         )
         running.callback(self._warehouse.close)
@@ -166,8 +175,8 @@ class CrashStore:
     def _of(self, database: Proxy) -> dict[str, str]:
         """The environment of a process that reaches PostgreSQL through this proxy."""
         known = connection.settings_dict
-        account = f"{known['USER']}:{known['PASSWORD']}" if known["PASSWORD"] else known["USER"]
-        if self.postgres is None:
+        account = f"{self.role}:{self.role}"
+        if not self._proxied:
             port = f":{known['PORT']}" if known["PORT"] else ""
             address = f"postgresql://{account}@{quote(known['HOST'], safe='')}{port}/{known['NAME']}"
         else:
@@ -181,6 +190,13 @@ class CrashStore:
         with (self._folder / "manage.log").open("ab") as log:
             command = [sys.executable, "manage.py", *arguments]
             return subprocess.run(command, cwd=ROOT, env=environment, check=False, stdout=log, stderr=log).returncode
+
+    @property
+    def worker_pid(self) -> int:
+        """Of the workers' process, which is running."""
+        assert self._worker is not None
+        assert self._worker.poll() is None
+        return self._worker.pid
 
     def start_worker(self) -> None:
         with (self._folder / "worker.log").open("ab") as log:
@@ -240,7 +256,7 @@ class CrashStore:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                with psycopg.connect(self._address(), connect_timeout=5) as session:
+                with psycopg.connect(self.address(), connect_timeout=5) as session:
                     return session.execute(query.encode(), parameters).fetchall()
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline
@@ -261,26 +277,40 @@ class CrashStore:
             except Unreachable:
                 return True
 
-    def end_leases_of_the_dead(self) -> None:
-        """Time passes, for nobody but those who cannot notice: their claims are over."""
-        if not self._dead or time.monotonic() < self._buried_at + 1.0:
+    def warehouse_closed(self) -> contextlib.AbstractContextManager[bool]:
+        """Inside, nobody's turn of the warehouse begins."""
+        return self._turning
+
+    def end_leases(self) -> None:
+        """Time passes, for nobody but those who cannot notice: over are the claims of the dead, and those that were
+        committed without their worker's knowing."""
+        if time.monotonic() < self._buried_at + 1.0:
             return
         self._buried_at = time.monotonic()
         tables = [model._meta.db_table for model in apps.get_models() if issubclass(model, Claimable)]
+        claims = " UNION ALL ".join(f"SELECT token, claimed_by FROM {each} WHERE token IS NOT NULL" for each in tables)  # noqa: S608
+        held = {str(token): int(who.rpartition(":")[2]) for token, who in self.sql(claims)}
+        self._claims = {token: self._claims.get(token, self._buried_at) for token in held}
+        over = [
+            token
+            for token, since in self._claims.items()
+            if held[token] in self._dead[-3:] or self._buried_at > since + OLD_CLAIM
+        ]
+        if not over:
+            return
         # What a vanished host's session has locked stays with it until its time-outs.
         ended = (
             f"{table}_ended AS (UPDATE {table} SET due_at = now() WHERE id IN (SELECT id FROM {table} "  # noqa: S608
-            "WHERE claimed_by LIKE ANY (SELECT who FROM dead) FOR UPDATE SKIP LOCKED))"
+            "WHERE token IN (SELECT token FROM over) FOR UPDATE SKIP LOCKED))"
             for table in tables
         )
-        dead = [f"%:{pid}" for pid in self._dead[-3:]]
-        self.sql(f"WITH dead AS (SELECT unnest(%s::text[]) AS who), {', '.join(ended)} SELECT 1", dead)
+        self.sql(f"WITH over AS (SELECT unnest(%s::uuid[]) AS token), {', '.join(ended)} SELECT 1", over)
 
     def wait_quiet(self, *, seconds: float) -> None:
         """Until nothing waits for the store's machines or the warehouse."""
         deadline = time.monotonic() + seconds
         while True:
-            self.end_leases_of_the_dead()
+            self.end_leases()
             more = self.turn_warehouse()
             try:
                 now = survey()

@@ -2,23 +2,38 @@
 ways in which networks and hosts do. It runs in a thread of the test; every method may be called from any thread.
 
 Of PostgreSQL's protocol it reads just enough (postgresql.org/docs/current/protocol-message-formats.html): where
-messages end, the backend's process id, a COMMIT, and when the server is ready again. No TLS.
+messages end, the backend's process id, what a transaction has written, and when it is committed. No TLS.
 """
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 _CHUNK = 65536
 # Codes of requests that stand where a start-up message would: both are answered by a single byte.
 _ENCRYPTION = {80877103, 80877104}
-_COMMIT = b"COMMIT"
+# A statement that changes a table, and the tag with which the server says that it has changed rows.
+_CHANGE = re.compile(rb'\b(INSERT INTO|UPDATE|DELETE FROM)\s+"?(?!SET\b|OF\b|SKIP\b)(\w+)', re.IGNORECASE)
+_CHANGED = re.compile(rb"(INSERT \d+|UPDATE|DELETE|MERGE) [1-9]")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A transaction that has changed rows and is committed, also that of a single statement.
+
+    `kind` is which tables it has changed and how, in the order in which it first did.
+    """
+
+    backend: int
+    kind: tuple[str, ...]
 
 
 class _Messages:
@@ -50,20 +65,16 @@ class _Messages:
             found.append((kind, body))
 
 
-def _is_commit(kind: bytes, body: bytes) -> bool:
-    """A simple query, or the Parse of an extended one (its name comes first), whose text is COMMIT."""
-    text = body.split(b"\0")[1 if kind == b"P" else 0] if kind in (b"Q", b"P") else b""
-    return text.strip(b"; \n").upper() == _COMMIT
-
-
 class _Link:
     """One connection of a client, and ours to the server for it."""
 
     def __init__(self, proxy: "Proxy", client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
         self.proxy, self.client, self.server = proxy, client, server
         self.is_frozen = False
-        self.is_swallowing = False
+        self.is_cut = False
         self.backend = 0
+        self.statement, self.tag = b"", b""
+        self.changes: list[str] = []
         self.requests = _Messages(untyped=1)
         self.answers = _Messages(untyped=0)
 
@@ -75,10 +86,8 @@ class _Link:
                     await asyncio.sleep(self.proxy.delay)
                 if self.proxy.speaks_postgres:
                     (self._said if to_server else self._answered)(data)
-                if self.is_frozen:
+                if self.is_frozen or self.is_cut:
                     return
-                if self.is_swallowing and not to_server:
-                    continue
                 await self._write(writer, data)
         if not self.is_frozen:
             self.cut()
@@ -95,18 +104,31 @@ class _Link:
         for kind, body in self.requests.feed(data):
             if not kind and struct.unpack_from("!I", body)[0] in _ENCRYPTION:
                 self.answers.single_bytes += 1
-            if _is_commit(kind, body) and self.proxy.is_to_lose(self.backend):
-                self.is_swallowing = True
+            if kind in (b"Q", b"P"):  # a simple query, or the Parse of an extended one, whose name comes first
+                self.statement = body.split(b"\0")[1 if kind == b"P" else 0]
 
     def _answered(self, data: bytes) -> None:
         for kind, body in self.answers.feed(data):
-            if kind == b"K":
-                self.backend = struct.unpack_from("!I", body)[0]
-            if kind == b"Z" and self.is_swallowing:
-                self.proxy.lost_commits.release()
+            match kind:
+                case b"K":
+                    self.backend = struct.unpack_from("!I", body)[0]
+                case b"C":
+                    self.tag = body.rstrip(b"\0")
+                    if _CHANGED.match(self.tag):
+                        self.changes += [b" ".join(found).decode() for found in _CHANGE.findall(self.statement)]
+                case b"Z" if body == b"I":  # no transaction is open any more
+                    self._transaction_ended()
+
+    def _transaction_ended(self) -> None:
+        changes, self.changes = self.changes, []
+        if changes and self.tag != b"ROLLBACK":
+            commit = Commit(backend=self.backend, kind=tuple(dict.fromkeys(changes)))
+            if self.proxy.is_to_lose(commit):
                 self.cut()
+                self.proxy.lost_commits.release()
 
     def cut(self) -> None:
+        self.is_cut = True
         for writer in (self.client, self.server):
             writer.close()
 
@@ -116,6 +138,10 @@ class _Link:
             if found.family != socket.AF_UNIX:
                 found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
+
+
+def _none(commit: Commit) -> bool:
+    return False
 
 
 class Proxy:
@@ -133,7 +159,7 @@ class Proxy:
         self._target = target
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._to_lose: int | None = None
+        self._is_lost: Callable[[Commit], bool] = _none
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
 
@@ -169,17 +195,29 @@ class Proxy:
         self._each(lambda link: link.cut() if link.is_frozen else None)
 
     def lose_commit(self, *, backend: int = 0) -> None:
-        """Let the next COMMIT (of this backend, 0: of any) through, keep its answer, and cut that connection.
+        """Let the next Commit (of this backend, 0: of any) through, keep its answer, and cut that connection.
         `lost_commits` is released then."""
-        self._call(lambda: setattr(self, "_to_lose", backend))
+
+        def is_the_next(commit: Commit) -> bool:
+            if backend not in (0, commit.backend):
+                return False
+            self._is_lost = _none
+            return True
+
+        self.lose_commits(is_the_next)
+
+    def lose_commits(self, is_lost: Callable[[Commit], bool]) -> None:
+        """The same with every Commit for which `is_lost` says so, until `keep_commits`; it is asked once about each,
+        in the proxy's thread."""
+        self._call(lambda: setattr(self, "_is_lost", is_lost))
+
+    def keep_commits(self) -> None:
+        self.lose_commits(_none)
 
     # --- the work ---------------------------------------------------------------------------------
 
-    def is_to_lose(self, backend: int) -> bool:
-        if self._to_lose is None or self._to_lose not in (0, backend):
-            return False
-        self._to_lose = None
-        return True
+    def is_to_lose(self, commit: Commit) -> bool:
+        return self._is_lost(commit)
 
     async def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         try:

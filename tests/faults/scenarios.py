@@ -3,9 +3,10 @@
 A scenario is a round of it. It returns once the order stands where it will stay, whatever was killed meanwhile.
 """
 
+import contextlib
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
@@ -31,6 +32,7 @@ ANSWERS = {
     "shipping": "standard",
 }
 THREE_D_SECURE, DECLINED = "pm_card_threeDSecure2Required", "pm_card_visa_chargeDeclined"
+DISPUTED = "pm_card_createDispute"
 
 
 @dataclass
@@ -43,28 +45,43 @@ class Visit:
     paths: dict[str, str] = field(default_factory=dict)
 
     def round(self, scenario: "Scenario") -> None:
+        with self.browsing():
+            scenario(self)
+
+    @contextlib.contextmanager
+    def browsing(self) -> Iterator[None]:
+        """With a new browser."""
         self._browser = Browser(base_url=self.store.web.url, patience=60)
         with self._browser.session:
-            scenario(self)
+            yield
 
     # --- at the store's pages ---------------------------------------------------------------------
 
     def order(self, *, card: str = "pm_card_visa", product: str = "enamel-mug", ends: str = "shipped") -> str:
         """Place an order, and send the same form once more: the same order, or the promise is broken."""
+        form, data = self.fill(card=card, product=product)
+        places = {self.sent(form, data), self.sent(form, data)}
+        assert len(places) == 1, f"one checkout became {places}"
+        (path,) = places
+        self.paths[path] = ends
+        return path
+
+    def fill(self, *, card: str = "pm_card_visa", product: str = "enamel-mug") -> tuple[Form, dict[str, str]]:
+        """Put it into the cart and fill the checkout's form, not sent yet."""
         self._browser.url = self.store.web.url
         put = self._browser.get(f"/products/{product}/").form_with("quantity")
         assert put is not None
         self._browser.send(put, {"quantity": "1"})
         form = self._browser.get("/checkout/").form_with("checkout_token")
         assert form is not None
-        data = form.filled({**ANSWERS, "payment_method": card})
-        places = {self._sent(form, data), self._sent(form, data)}
-        assert len(places) == 1, f"one checkout became {places}"
-        (path,) = places
-        self.paths[path] = ends
-        return path
+        return form, form.filled({**ANSWERS, "payment_method": card})
 
-    def _sent(self, form: Form, data: Mapping[str, str]) -> str:
+    def post(self, form: Form, data: Mapping[str, str]) -> requests.Response:
+        """Once, and whatever the answer is."""
+        return self._browser.post(form, data)
+
+    def sent(self, form: Form, data: Mapping[str, str]) -> str:
+        """Sent until it is answered; the order's address."""
         answer = self._browser.patiently(lambda *, again: self._browser.post(form, data))
         assert answer.is_redirect, Page.read(answer.text).alerts
         return urlsplit(urljoin(self._browser.url, answer.headers["Location"])).path
@@ -95,7 +112,7 @@ class Visit:
 
     def wait(self, path: str, *statuses: str) -> None:
         def is_there() -> bool:
-            self.store.end_leases_of_the_dead()
+            self.store.end_leases()
             return self.status(path) in statuses
 
         # After a host has vanished, others go on within its session's time-outs.
@@ -104,10 +121,37 @@ class Visit:
     def wait_with_warehouse(self, path: str, *statuses: str) -> None:
         def is_there() -> bool:
             self.store.turn_warehouse()
-            self.store.end_leases_of_the_dead()
+            self.store.end_leases()
             return self.status(path) in statuses
 
         self.store.wait_until(is_there, f"{path} is never {statuses}", seconds=120)
+
+    def wait_for_warehouse(self, path: str) -> None:
+        """Until the warehouse has reported anything about the order."""
+        query = "SELECT 1 FROM shop_shipment s JOIN shop_order o ON o.id = s.order_id WHERE o.token = %s"
+
+        def has_reported() -> bool:
+            self.store.turn_warehouse()
+            self.store.end_leases()
+            return bool(self.store.sql(query, path.split("/")[2]))
+
+        self.store.wait_until(has_reported, f"the warehouse never reports about {path}", seconds=120)
+
+    def wait_for_dispute(self, path: str, status: str) -> str:
+        """Until the store has read that the order's dispute has this status; the dispute's id at the bank."""
+        query = (
+            "SELECT dispute_id FROM payments_dispute d JOIN payments_payment p ON p.id = payment_id "
+            "JOIN shop_order o ON o.id = p.order_id WHERE o.token = %s AND d.status = %s"
+        )
+        found: list[tuple[str]] = []
+
+        def is_read() -> bool:
+            self.store.end_leases()
+            found[:] = self.store.sql(query, path.split("/")[2], status)
+            return bool(found)
+
+        self.store.wait_until(is_read, f"the dispute of {path} is never {status}", seconds=120)
+        return found[0][0]
 
     # --- an operator ------------------------------------------------------------------------------
 
@@ -150,14 +194,14 @@ def another_card(visit: Visit) -> None:
     path = visit.order(card=DECLINED)
     visit.wait(path, "payment_declined")
     visit.give_card(path)
-    visit.wait(path, "accepted")
+    visit.wait(path, "accepted", "shipped")
 
 
 def confirmed(visit: Visit) -> None:
     path = visit.order(card=THREE_D_SECURE)
     visit.wait(path, "action_required")
     visit.confirm_at_bank(path)
-    visit.wait(path, "accepted")
+    visit.wait(path, "accepted", "shipped")
 
 
 def cancelled_unpaid(visit: Visit) -> None:
@@ -168,9 +212,10 @@ def cancelled_unpaid(visit: Visit) -> None:
 
 
 def cancelled_paid(visit: Visit) -> None:
-    path = visit.order()
-    visit.wait(path, "accepted")
-    visit.cancel(path)
+    with visit.store.warehouse_closed():  # or it might be faster
+        path = visit.order()
+        visit.wait(path, "accepted")
+        visit.cancel(path)
     visit.wait_with_warehouse(path, "cancelled")
 
 
@@ -180,8 +225,18 @@ def screened(visit: Visit) -> None:
 
 def refunded(visit: Visit) -> None:
     path = visit.order()
-    visit.wait(path, "accepted")
+    visit.wait(path, "accepted", "shipped")
     visit.refund(path)
+
+
+def disputed(visit: Visit) -> None:
+    """The customer's bank fetches the money back; the store answers, and keeps it."""
+    path = visit.order(card=DISPUTED)
+    dispute = visit.wait_for_dispute(path, "open")
+    visit.wait_for_warehouse(path)  # it has sent the goods, or keeps them back
+    visit.store.sandbox.control("POST", f"disputes/{dispute}/close", {"result": "won"})
+    visit.wait_for_dispute(path, "closed")
+    visit.wait_with_warehouse(path, "shipped")
 
 
 # A product that is dear enough to be screened.
@@ -197,6 +252,7 @@ SCENARIOS: dict[str, Scenario] = {
     "C1": cancelled_unpaid,
     **dict.fromkeys(("C2", "C3", "C4", "C5"), cancelled_paid),
     **dict.fromkeys(("X1", "X2", "X3"), cancelled_unpaid),
+    **dict.fromkeys(("G1", "G2", "G3"), disputed),
     "B1": confirmed,
     **dict.fromkeys(("S1", "S2", "S3"), screened),
     **dict.fromkeys(("W1", "W2", "W3"), plain),

@@ -19,7 +19,7 @@ CASES = EVERY if ALL else [case for case in EVERY if case[1:] == (Fault.KILL, 1)
 
 
 # By the letters with which points begin: each part is a file, with a store of its own, and runs beside the others.
-PARTS = {"orders and payments": "OKPX", "log and mails": "RDES", "edges": "CBWFA"}
+PARTS = {"orders and payments": "OKPX", "log and mails": "RDES", "edges": "CGBWFA"}
 
 
 def points(part: str) -> pytest.MarkDecorator:
@@ -58,11 +58,11 @@ def _strike(store: CrashStore, point: str, fault: Fault, hit: int) -> None:
     assert held is not None, f"{point} was never hit"
     store.wait_quiet(seconds=VANISHED_PATIENCE if fault is Fault.VANISH else PATIENCE)
     assert store.violations() == []
-    _check_promises(store, visit)
+    check_promises(store, visit)
     assert store.logged("is no crash point") == []
 
 
-def _check_promises(store: CrashStore, visit: Visit) -> None:
+def check_promises(store: CrashStore, visit: Visit) -> None:
     """Said once more, order by order, with other words than the books': from rows and the bank's own file."""
     intents = list(store.sandbox.bank_objects("payment_intent").values())
     refunds = list(store.sandbox.bank_objects("refund").values())

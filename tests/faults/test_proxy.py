@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Commit, Proxy
 
 
 class _Echo(socketserver.BaseRequestHandler):
@@ -133,11 +133,42 @@ def test_a_lost_commit_is_done_and_never_acknowledged(postgres: Proxy, encryptio
 def test_a_commit_sent_as_an_extended_query_is_lost_too(postgres: Proxy) -> None:
     with session(postgres, sslmode="disable") as losing:
         losing.autocommit = True
+        losing.execute("CREATE TEMPORARY TABLE mine (x int)")
         postgres.lose_commit()
         losing.execute("BEGIN")
+        losing.execute("INSERT INTO mine VALUES (%s)", [7])
         with pytest.raises(psycopg.OperationalError):
             losing.execute("COMMIT", prepare=True)
         assert postgres.lost_commits.acquire(timeout=5)
+
+
+def test_commits_are_chosen_by_what_they_have_changed(postgres: Proxy) -> None:
+    """Not those of a transaction that only reads, changes no row or is rolled back, but a single statement's."""
+    seen: list[Commit] = []
+
+    def is_lost(commit: Commit) -> bool:
+        seen.append(commit)
+        return commit.kind == ("UPDATE mine",)
+
+    with session(postgres, sslmode="disable") as losing:
+        backend = losing.info.backend_pid
+        losing.execute("CREATE TEMPORARY TABLE mine (x int PRIMARY KEY, y int)")
+        losing.commit()
+        postgres.lose_commits(is_lost)
+        losing.execute("SELECT x FROM mine FOR UPDATE")
+        losing.execute("DELETE FROM mine")
+        losing.commit()
+        losing.execute("INSERT INTO mine VALUES (1)")
+        losing.rollback()
+        losing.execute("INSERT INTO mine VALUES (2) ON CONFLICT (x) DO UPDATE SET y = 0")
+        losing.execute("UPDATE mine SET y = 1")
+        losing.commit()
+        losing.autocommit = True
+        with pytest.raises(psycopg.OperationalError):
+            losing.execute("UPDATE mine SET y = 2")
+    kinds = [commit.kind for commit in seen]
+    assert kinds == [("INSERT INTO mine", "UPDATE mine"), ("UPDATE mine",)]
+    assert {commit.backend for commit in seen} == {backend}
 
 
 def test_postgres_keeps_the_locks_of_a_vanished_host_until_its_time_out(postgres: Proxy) -> None:

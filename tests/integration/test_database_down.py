@@ -45,12 +45,14 @@ def is_honest(response: HttpResponse) -> bool:
 
 
 @pytest.mark.parametrize("path", ["/", "/products/x/", "/cart/", "/checkout/", "/orders/x/", "/admin/"])
-def test_every_page_says_so_and_recovers(path: str) -> None:
+def test_every_page_says_so_and_recovers(path: str, caplog: pytest.LogCaptureFixture) -> None:
     shopper = careful(Shopper())
     shopper.put(offer())
     shopper.client.cookies["sessionid"].value  # noqa: B018 - a session that has to be read
     with database_down():
+        caplog.clear()
         assert is_honest(shopper.get(path))
+        assert [each.args for each in caplog.records if "database_unavailable" in each.msg]
         assert client().get("/healthz").status_code == 200
         assert client().get("/readyz").status_code == 503
     assert shopper.get(path).status_code in (200, 302, 404)
