@@ -46,6 +46,20 @@ class ContentSecurityPolicyMiddleware:
         return response
 
 
+class SessionCookieMiddleware:
+    """A cookie that is no key of a session (Django makes them of letters and digits) is no cookie. Otherwise one with a
+    NUL character, which a quoted cookie may spell, would be looked for, and PostgreSQL fails on it."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        key = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+        if not (key.isascii() and key.isalnum()):
+            request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        return self._get_response(request)
+
+
 class TraceMiddleware:
     """Binds the context that everything published during the request belongs to.
 
