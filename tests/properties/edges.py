@@ -13,7 +13,7 @@ from django.apps import apps
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
-from hypothesis import note
+from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 
 # A visit and a counted try are no facts of the store: refusals leave them too.
@@ -70,13 +70,13 @@ class Edge:
         return self.post(path, form(fields).encode(), content_type="application/x-www-form-urlencoded", **options)
 
     def _judged(self, method: str, path: str, **request: Any) -> HttpResponse:
-        note(f"{method} {path[:300]} {request}")
+        tell(f"{method} {path[:300]} {request}")
         # `generic` sends the bytes as they are, where `post` would encode them by the charset that we pretend; the
         # type it leaves out where there is no body, as clients need not.
         kind = {"CONTENT_TYPE": request["content_type"]} if "content_type" in request else {}
         response: Any = self.client.generic(method, path, **request, **kind)
         content = b"".join(response.streaming_content) if response.streaming else response.content
-        note(f"{response.status_code} {content[:300]!r}")
+        tell(f"{response.status_code} {content[:300]!r}")
         assert response.status_code < 500 or response.status_code == 503
         assert b"Traceback" not in content
         after = snapshot()
@@ -84,6 +84,12 @@ class Edge:
             assert after == self.before, {table for table in after if after[table] != self.before[table]}
         self.before = after
         return response  # type: ignore[no-any-return]
+
+
+def tell(what: str) -> None:
+    """Beside an example that fails."""
+    if currently_in_test_context():
+        note(what)
 
 
 def snapshot() -> dict[str, str]:
