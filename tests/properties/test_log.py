@@ -368,6 +368,6 @@ def test_the_log_is_its_model(store: None, monkeypatch: pytest.MonkeyPatch) -> N
     for readers in ("_subscribers", "_feeds"):  # the store's own hold the purge, and have nothing to read here
         monkeypatch.setattr(registry, readers, {})
     try:
-        run_state_machine_as_test(Log, settings=tried(20, steps=35))
+        run_state_machine_as_test(Log, settings=tried(15, steps=35))
     finally:
         things.drop_tables()
