@@ -27,6 +27,9 @@ from outbox.operating import (
     subject_called,
 )
 
+# Characters. The pages of rows have fifty; Django refuses to redirect to much longer ones, after the deed.
+LONGEST_PATH = 500
+
 
 @require_http_methods(["GET", "POST"])
 def operate(request: HttpRequest, label: str, pk: str, name: str) -> HttpResponse:
@@ -151,9 +154,13 @@ def _changelist(subject: Subject[Any]) -> str:
 
 
 def _back(request: HttpRequest, subject: Subject[Any], pk: str) -> str:
-    """Where the person came from, if that is a page of ours."""
+    """Where the person came from, if that is a path of ours (what is none, `redirect` would take for a view's name)."""
     came_from = request.POST.get("next") or request.GET.get("next", "")
-    if came_from and url_has_allowed_host_and_scheme(came_from, allowed_hosts={request.get_host()}):
+    if (
+        came_from.startswith("/")
+        and len(came_from) <= LONGEST_PATH
+        and url_has_allowed_host_and_scheme(came_from, allowed_hosts={request.get_host()})
+    ):
         return came_from
     if not subject.model._default_manager.filter(pk=pk).exists():
         return _changelist(subject)

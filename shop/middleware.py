@@ -4,6 +4,7 @@ and who caused what."""
 from collections.abc import Callable
 
 from django.conf import settings
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -45,6 +46,21 @@ class ContentSecurityPolicyMiddleware:
         response = self._get_response(request)
         response.headers.setdefault("Content-Security-Policy", self._policy)
         return response
+
+
+class NoNulMiddleware:
+    """400 for a NUL character in an address or a cookie (a quoted one may spell it): none of ours has any, and
+    PostgreSQL fails on looking for it. Fields of forms refuse it by themselves."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "%00" in request.META["QUERY_STRING"] or any(
+            "\0" in sent for sent in (request.path, *request.COOKIES.values())
+        ):
+            raise BadRequest("a NUL character")
+        return self._get_response(request)
 
 
 class TraceMiddleware:
