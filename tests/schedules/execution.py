@@ -1,0 +1,279 @@
+"""One execution: the director hands the baton to one actor at a time, until nobody is left who could take it."""
+
+import hashlib
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import requests
+
+from tests.schedules import actors
+from tests.schedules.actors import Actor, Happened, Order, Report
+from tests.schedules.bank import moves_something
+from tests.schedules.configuration import Configuration, Part
+from tests.schedules.stage import Rows, Stage
+
+# Seconds. Nothing that one step does takes long; a statement that waits is recognised after the first of them.
+LOOK, PATIENCE = 0.004, 30.0
+KILL, KILL_LATE, TIME_OUT = "kill", "kill-late", "time-out"
+
+
+class Stuck(Exception):
+    """An actor neither moved nor waited for a lock."""
+
+
+class NotTheSame(Exception):
+    """A schedule cannot be played as it was: something other than the director decides."""
+
+
+@dataclass(slots=True)
+class Role:
+    """How far an actor is. `at` is its point, empty before it begins; `calls`: there, a call is under way that moves
+    something. `origin` tells where a request that arrives late comes from."""
+
+    part: Part
+    actor: Actor
+    at: str = ""
+    begun: bool = False
+    waits: bool = False
+    over: str = ""
+    calls: bool = False
+    origin: str = ""
+
+    @property
+    def may_go(self) -> bool:
+        return not self.over and not self.waits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What was chosen, and where it led."""
+
+    choice: str
+    led_to: str
+
+
+@dataclass(slots=True)
+class Cast:
+    """The threads of a configuration, used by one execution after the other."""
+
+    reports: "queue.SimpleQueue[Report]" = field(default_factory=queue.SimpleQueue)
+    actors: dict[str, Actor] = field(default_factory=dict)
+
+    def actor(self, name: str) -> Actor:
+        if name not in self.actors:
+            self.actors[name] = Actor(name, self.reports)
+        return self.actors[name]
+
+    def close(self) -> None:
+        for actor in self.actors.values():
+            actor.close()
+
+
+class Execution:
+    """Begins in the configuration's known state. `choices` are what may happen next, `take` makes one of them happen.
+    `failures` are actors that ended with an error of ours."""
+
+    def __init__(self, stage: Stage, configuration: Configuration, cast: Cast) -> None:
+        stage.reset()
+        self._stage = stage
+        self._cast = cast
+        self._passed = configuration.passed
+        self._kills, self._time_outs = configuration.kills, configuration.time_outs
+        self._roles = {part.name: Role(part, cast.actor(part.name)) for part in configuration.parts}
+        self._waiting: list[Role] = []
+        self.steps: list[Step] = []
+        self.failures: list[str] = []
+        self.last = ""
+
+    # --- what may happen next ---------------------------------------------------------------------
+
+    def choices(self, rows: Callable[[], Rows]) -> list[str]:
+        """In a fixed order. `rows` are asked for only where somebody's beginning depends on them."""
+        free = [role for role in self._roles.values() if role.may_go and self._may_go_on(role, rows)]
+        found = [role.part.name for role in free]
+        for role in free:
+            name = role.part.name
+            if not role.at:
+                continue
+            if self._kills:
+                found.append(f"{KILL} {name}")
+                if role.calls:
+                    found.append(f"{KILL_LATE} {name}")
+            if self._time_outs and role.calls:
+                found.append(f"{TIME_OUT} {name}")
+        return found
+
+    def _may_go_on(self, role: Role, rows: Callable[[], Rows]) -> bool:
+        if role.begun:
+            return True
+        if role.part.twin_of and not self._roles[role.part.twin_of].begun:
+            return False
+        return role.part.may_begin(self._stage, rows())
+
+    def state(self, committed: str) -> str:
+        """Everything that what follows can depend on.
+
+        - what is committed, and the clock;
+        - what the bank knows;
+        - where each actor stands, and what it has been told so far. Its variables, its uncommitted rows and the locks
+          it holds all follow from that, because chance is its own (`Actor.draw`);
+        - in which order actors wait for locks;
+        - what may still go wrong.
+
+        So two executions that come to the same state have the same futures, and one of them is enough.
+        """
+        found = hashlib.blake2b(committed.encode())
+        found.update(f"{self._stage.control.now} {self._stage.bank.digest()}".encode())
+        found.update(f"{self._kills} {self._time_outs}".encode())
+        for role in self._roles.values():
+            told = role.actor.digest if role.begun and not role.over else ""
+            place = f"{role.part.name} {role.origin} {role.begun} {role.at} {role.waits} {role.over}"
+            found.update(f"{place} {told}".encode())
+        found.update(" ".join(role.part.name for role in self._waiting).encode())
+        return found.hexdigest()[:32]
+
+    # --- making it happen -------------------------------------------------------------------------
+
+    def take(self, choice: str) -> None:
+        """Raises NotTheSame where nobody is there to do that."""
+        kind, _, name = choice.rpartition(" ")
+        role = self._roles.get(name)
+        if role is None or not role.may_go or (kind and not role.at):
+            raise NotTheSame(f"{choice!r} is not possible after {[step.choice for step in self.steps]}")
+        self.last = name
+        match kind:
+            case "":
+                self._go(role)
+            case "time-out":
+                self._time_outs -= 1
+                self._send_later(role)
+                self._go(role, Order.TIME_OUT)
+            case _:
+                self._kills -= 1
+                if kind == KILL_LATE:
+                    self._send_later(role)
+                self._go(role, Order.DIE)
+                self._stage.control.await_end_of(role.actor.backend)
+        self.steps.append(Step(choice=choice, led_to=role.over or ("waits for a lock" if role.waits else role.at)))
+        self._let_waiting_go()
+
+    def _go(self, role: Role, order: Order = Order.GO) -> None:
+        if role.begun:
+            role.actor.tell(order)
+        else:
+            role.begun = True
+            role.actor.begin(partial(role.part.play, self._stage))
+        self._until_it_stops(role)
+
+    def _send_later(self, role: Role) -> None:
+        """The request is on its way, and nobody waits for the answer any more."""
+        request = self._stage.wire.under_way.pop(role.part.name)
+        name = f"late-request-of-{role.part.name}"
+        part = Part(name=name, play=partial(_arrive, request))
+        self._roles[name] = Role(part, self._cast.actor(name), origin=role.actor.digest)
+
+    def _until_it_stops(self, role: Role) -> None:
+        begun = time.monotonic()
+        while True:
+            try:
+                report = self._cast.reports.get(timeout=LOOK)
+            except queue.Empty:
+                backend = role.actor.backend
+                if backend and self._stage.control.is_waiting(backend) and self._cast.reports.empty():
+                    role.actor.has_baton = False
+                    role.waits = True
+                    self._waiting.append(role)
+                    return
+                if time.monotonic() - begun > PATIENCE:
+                    raise Stuck(f"{role.part.name} after {[step.choice for step in self.steps]}") from None
+                continue
+            assert report.actor is role.actor, f"{report.actor.name} moved without the baton"
+            if self._noted(role, report):
+                return
+
+    def _noted(self, role: Role, report: Report) -> bool:
+        """False for a point at which nobody stops."""
+        match report.happened:
+            case Happened.POINT:
+                if report.detail in self._passed:
+                    role.actor.tell(Order.GO)
+                    return False
+                request = self._stage.wire.under_way.get(role.part.name)
+                role.at = report.detail
+                role.calls = request is not None and moves_something(request)
+            case Happened.GRANTED:
+                raise AssertionError("it had the baton")
+            case Happened.FAILED:
+                role.over = f"failed: {report.detail}"
+                self.failures.append(f"{role.part.name} {role.over}")
+            case happened:
+                role.over = happened.value
+        return True
+
+    def _let_waiting_go(self) -> None:
+        """Who got a lock runs on to its next point, before anybody else is chosen; first come, first served."""
+        while True:
+            granted = next((role for role in self._waiting if self._has_been_granted(role)), None)
+            if granted is None:
+                return
+            self._waiting.remove(granted)
+            granted.waits = False
+            granted.actor.tell(Order.GO)
+            self._until_it_stops(granted)
+            led_to = granted.over or ("waits for a lock" if granted.waits else granted.at)
+            self.steps.append(Step(choice=f"({granted.part.name} gets its lock)", led_to=led_to))
+
+    def _has_been_granted(self, role: Role) -> bool:
+        begun = time.monotonic()
+        while time.monotonic() - begun < PATIENCE:
+            try:
+                report = self._cast.reports.get_nowait()
+            except queue.Empty:
+                if self._stage.control.is_waiting(role.actor.backend):
+                    return False
+                time.sleep(0.0002)
+            else:
+                assert report.happened is Happened.GRANTED, f"{report.actor.name} {report.happened}"
+                if report.actor is role.actor:
+                    return True
+                self._cast.reports.put(report)
+        raise Stuck(f"{role.part.name} waits for nobody")
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """Every actor rolls back and leaves: those who hold locks first."""
+        holders = [role for role in self._roles.values() if role.begun and role.may_go]
+        for role in holders:
+            role.actor.tell(Order.ABANDON)
+            self._until_over(role)
+        while self._waiting:
+            role = next(each for each in self._waiting if self._has_been_granted(each))
+            self._waiting.remove(role)
+            role.actor.tell(Order.ABANDON)
+            self._until_over(role)
+
+    def _until_over(self, role: Role) -> None:
+        while True:
+            report = self._cast.reports.get(timeout=PATIENCE)
+            if report.actor is not role.actor:
+                self._cast.reports.put(report)
+            elif report.happened in (Happened.ENDED, Happened.DEAD, Happened.FAILED):
+                role.over = "abandoned"
+                return
+            else:
+                role.actor.tell(Order.ABANDON)
+
+
+def _arrive(request: requests.PreparedRequest, stage: Stage) -> None:
+    stage.wire.arrive(request)
+
+
+def stop_at(point: str) -> None:
+    """The watcher of crash points: an actor stops, the director himself never does."""
+    actor = actors.current()
+    if actor is not None:
+        actor.stop(point)
