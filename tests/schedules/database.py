@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,14 @@ def _defaults_by_our_clock(control: "psycopg.Connection[tuple[Any, ...]]") -> No
         control.execute(change.format(sql.Identifier(table), sql.Identifier(column)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """How everything was `at` some time, and the statements that put it back."""
+
+    at: dt.datetime
+    statements: str
+
+
 class Control:
     """The director's own session: it keeps the clock, looks at rows and locks, and puts everything back."""
 
@@ -102,7 +111,6 @@ class Control:
         self._session.execute("SET session_replication_role = replica")  # putting back is no transition
         self._tables = self._all_tables()
         self._rows = self._statement_of_rows()
-        self._reset = ""
         self._resets = 0
         self.now = START
 
@@ -151,30 +159,27 @@ class Control:
         while self.one(f"SELECT 1 FROM pg_stat_activity WHERE pid = {backend:d}"):  # noqa: S608
             time.sleep(0.0003)
 
-    def remember(self) -> None:
-        """What `reset` comes back to is how everything is now."""
+    def remember(self, name: str) -> Snapshot:
+        """How everything is now, kept in a schema of that name."""
         statements = []
-        self._session.execute("DROP SCHEMA IF EXISTS remembered CASCADE; CREATE SCHEMA remembered")
+        self._session.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE; CREATE SCHEMA {name}".encode())
         for table in self._tables:
-            self._session.execute(f"CREATE TABLE remembered.{table} AS TABLE {table}".encode())
+            self._session.execute(f"CREATE TABLE {name}.{table} AS TABLE {table}".encode())
             statements.append(f"DELETE FROM {table};")  # noqa: S608
             if self.one(f"SELECT 1 FROM {table} LIMIT 1"):  # noqa: S608
-                statements.append(
-                    f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM remembered.{table};"  # noqa: S608
-                )
+                statements.append(f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM {name}.{table};")  # noqa: S608
         found = self._session.execute(
             "SELECT schemaname || '.' || sequencename, coalesce(last_value, 0) FROM pg_sequences "
             "WHERE schemaname = 'public'"
         )
-        for name, last in found.fetchall():
-            statements.append(f"SELECT setval('{name}', {last + 1}, false);")
+        for sequence, last in found.fetchall():
+            statements.append(f"SELECT setval('{sequence}', {last + 1}, false);")
         statements.append(f"UPDATE schedules.clock SET at = '{self.now.isoformat()}';")  # noqa: S608
-        self._remembered_at = self.now
-        self._reset = "\n".join(statements)
+        return Snapshot(at=self.now, statements="\n".join(statements))
 
-    def reset(self) -> None:
-        self._session.execute(self._reset.encode())
-        self.now = self._remembered_at
+    def reset(self, to: Snapshot) -> None:
+        self._session.execute(to.statements.encode())
+        self.now = to.at
         self._resets += 1
         if self._resets % 300 == 0:  # rows that were deleted are looked at by every later statement
             for table in self._tables:

@@ -38,6 +38,7 @@ class Role:
     at: str = ""
     begun: bool = False
     waits: bool = False
+    granted: bool = False
     over: str = ""
     calls: bool = False
     origin: str = ""
@@ -190,8 +191,9 @@ class Execution:
                 if time.monotonic() - begun > PATIENCE:
                     raise Stuck(f"{role.part.name} after {[step.choice for step in self.steps]}") from None
                 continue
-            assert report.actor is role.actor, f"{report.actor.name} moved without the baton"
-            if self._noted(role, report):
+            if report.actor is not role.actor:
+                self._put_aside(report)
+            elif self._noted(role, report):
                 return
 
     def _noted(self, role: Role, report: Report) -> bool:
@@ -220,15 +222,24 @@ class Execution:
             if granted is None:
                 return
             self._waiting.remove(granted)
-            granted.waits = False
+            granted.waits = granted.granted = False
             granted.actor.tell(Order.GO)
             self._until_it_stops(granted)
             led_to = granted.over or ("waits for a lock" if granted.waits else granted.at)
             self.steps.append(Step(choice=f"({granted.part.name} gets its lock)", led_to=led_to))
 
+    def _put_aside(self, report: Report) -> None:
+        """Of somebody without the baton: the lock was given in the middle of another's step, and it stands there."""
+        role = next((each for each in self._waiting if each.actor is report.actor), None)
+        if role is None or report.happened is not Happened.GRANTED:
+            raise Stuck(f"{report.actor.name} moved without the baton: {report.happened} {report.detail}")
+        role.granted = True
+
     def _has_been_granted(self, role: Role) -> bool:
         begun = time.monotonic()
         while time.monotonic() - begun < PATIENCE:
+            if role.granted:
+                return True
             try:
                 report = self._cast.reports.get_nowait()
             except queue.Empty:
@@ -236,10 +247,7 @@ class Execution:
                     return False
                 time.sleep(0.0002)
             else:
-                assert report.happened is Happened.GRANTED, f"{report.actor.name} {report.happened}"
-                if report.actor is role.actor:
-                    return True
-                self._cast.reports.put(report)
+                self._put_aside(report)
         raise Stuck(f"{role.part.name} waits for nobody")
 
     # --- the end ----------------------------------------------------------------------------------
@@ -260,7 +268,7 @@ class Execution:
         while True:
             report = self._cast.reports.get(timeout=PATIENCE)
             if report.actor is not role.actor:
-                self._cast.reports.put(report)
+                self._put_aside(report)
             elif report.happened in (Happened.ENDED, Happened.DEAD, Happened.FAILED):
                 role.over = "abandoned"
                 return

@@ -40,14 +40,16 @@ def run(*, names: Sequence[str], seconds: float, schedule: Sequence[str] | None,
         table.add_column(column, justify="left" if column in LEFT else "right", overflow="fold")
     violated = False
     deadline = time.monotonic() + seconds
-    for number, configuration in enumerate(chosen):
-        share = (deadline - time.monotonic()) / (len(chosen) - number)
-        found = _explore(configuration, seconds=share, schedule=schedule, without=without)
-        table.add_row(*_cells(configuration, found, replayed=schedule is not None))
-        for violation in found.violations:
-            for line in _lines(configuration, violation, without):
-                console.print(line, markup=False, soft_wrap=True)
-        violated |= bool(found.violations)
+    stage = Stage()
+    with stage.set_up():
+        for number, configuration in enumerate(chosen):
+            share = (deadline - time.monotonic()) / (len(chosen) - number)
+            found = _explore(stage, configuration, seconds=share, schedule=schedule, without=without)
+            table.add_row(*_cells(configuration, found, replayed=schedule is not None))
+            for violation in found.violations:
+                for line in _lines(configuration, violation, without):
+                    console.print(line, markup=False, soft_wrap=True)
+            violated |= bool(found.violations)
     console.print(table)
     return int(violated)
 
@@ -59,11 +61,10 @@ def _named(name: str) -> Configuration:
 
 
 def _explore(
-    configuration: Configuration, *, seconds: float, schedule: Sequence[str] | None, without: str | None
+    stage: Stage, configuration: Configuration, *, seconds: float, schedule: Sequence[str] | None, without: str | None
 ) -> Found:
-    stage = Stage()
-    with stage.set_up(), contextlib.ExitStack() as stack:
-        stage.prepare(configuration.scene)
+    stage.prepare(configuration.scene)
+    with contextlib.ExitStack() as stack:
         if without is not None:
             stack.enter_context(HOLES[without]())
         stack.enter_context(watching(stop_at))

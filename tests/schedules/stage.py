@@ -49,6 +49,7 @@ class Stage:
         self._time = SimpleNamespace(time=lambda: self.control.now.timestamp(), monotonic=lambda: 0.0)
         self._wire = Wire()
         self._lines: list[Any] = []
+        self._empty = self._begin = self.control.remember("empty")
 
     @contextlib.contextmanager
     def set_up(self) -> Iterator[None]:
@@ -83,13 +84,14 @@ class Stage:
 
     def prepare(self, scene: Callable[["Stage"], None]) -> None:
         """Play the scene once; every execution begins after it."""
+        self.control.reset(self._empty)
         self._wire.bank = InProcessBank(self._time)
         scene(self)
-        self.control.remember()
+        self._begin = self.control.remember("beginning")
         self._lines = list(self.bank.ledger.lines)
 
     def reset(self) -> None:
-        self.control.reset()
+        self.control.reset(self._begin)
         self._wire.bank = InProcessBank(self._time, self._lines)
         self._wire.under_way.clear()
 
