@@ -71,6 +71,7 @@ class Recorded(ClientCursor[Any]):
         if actor is None:
             return super().execute(query, params, **options)
         actor.must_live()
+        actor.touched += 1
         try:
             result = super().execute(query, params, **options)
         except Exception as error:
@@ -94,6 +95,7 @@ class Actor:
         self.name = name
         self.backend = 0
         self.has_baton = False
+        self.touched = 0  # how often it has asked or changed anything that others see
         self._reports = reports
         self._orders: queue.SimpleQueue[Order | Program | None] = queue.SimpleQueue()
         self._is_dead = False

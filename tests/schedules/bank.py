@@ -7,7 +7,7 @@ call is slow for as long as others have the baton.
 import hashlib
 import io
 import json
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -31,7 +31,7 @@ from sandbox.jsons import Json
 from sandbox.ledger import Ledger
 from sandbox.options import Options
 from sandbox.stats import Stats
-from tests.schedules.actors import Order, current
+from tests.schedules.actors import current
 
 ADDRESS = "http://bank.test"
 
@@ -156,6 +156,7 @@ class Wire(BaseAdapter):
             self.under_way[actor.name] = request
             crash_point(transport._call.point)
             del self.under_way[actor.name]
+            actor.touched += 1
         status, body, headers = self.arrive(request)
         if actor is not None:
             actor.learn(body)
@@ -198,6 +199,3 @@ def pages_of(wire: Wire) -> Any:
 def moves_something(request: requests.PreparedRequest) -> bool:
     """Whether it matters when, and if ever, the request arrives."""
     return request.method == "POST"
-
-
-__all__ = ["ADDRESS", "InProcessBank", "Iterator", "Order", "Wire", "WiredSession"]

@@ -67,6 +67,7 @@ def database() -> Iterator[None]:
             control.execute(path.format(sql.Identifier(name)))
             # What is lost with the machine is not what is tried here.
             control.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(name)))
+            control.execute(sql.SQL("ALTER DATABASE {} SET jit = off").format(sql.Identifier(name)))
             _defaults_by_our_clock(control)
         connection.close()
         yield

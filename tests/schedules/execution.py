@@ -16,7 +16,9 @@ from tests.schedules.configuration import Configuration, Part
 from tests.schedules.stage import Rows, Stage
 
 # Seconds. Nothing that one step does takes long; a statement that waits is recognised after the first of them.
-LOOK, PATIENCE = 0.004, 30.0
+LOOK, PATIENCE = 0.01, 30.0
+# An actor's name, its point, and all that it knows.
+Place = tuple[str, str, str]
 KILL, KILL_LATE, TIME_OUT = "kill", "kill-late", "time-out"
 
 
@@ -75,7 +77,8 @@ class Cast:
 
 class Execution:
     """Begins in the configuration's known state. `choices` are what may happen next, `take` makes one of them happen.
-    `failures` are actors that ended with an error of ours."""
+    `failures` are actors that ended with an error of ours; `last` is who had the baton, and `was_alone` whether it has
+    asked nobody anything since."""
 
     def __init__(self, stage: Stage, configuration: Configuration, cast: Cast) -> None:
         stage.reset()
@@ -88,6 +91,7 @@ class Execution:
         self.steps: list[Step] = []
         self.failures: list[str] = []
         self.last = ""
+        self.was_alone = False
 
     # --- what may happen next ---------------------------------------------------------------------
 
@@ -136,6 +140,11 @@ class Execution:
         found.update(" ".join(role.part.name for role in self._waiting).encode())
         return found.hexdigest()[:32]
 
+    def places(self) -> dict[str, Place]:
+        """Of all actors that stand at a point: their next step is decided by nothing else, if it asks nobody."""
+        standing = [role for role in self._roles.values() if role.may_go and role.at]
+        return {role.part.name: (role.part.name, role.at, role.actor.digest) for role in standing}
+
     # --- making it happen -------------------------------------------------------------------------
 
     def take(self, choice: str) -> None:
@@ -144,7 +153,7 @@ class Execution:
         role = self._roles.get(name)
         if role is None or not role.may_go or (kind and not role.at):
             raise NotTheSame(f"{choice!r} is not possible after {[step.choice for step in self.steps]}")
-        self.last = name
+        before, granted = role.actor.touched, len(self._waiting)
         match kind:
             case "":
                 self._go(role)
@@ -160,6 +169,9 @@ class Execution:
                 self._stage.control.await_end_of(role.actor.backend)
         self.steps.append(Step(choice=choice, led_to=role.over or ("waits for a lock" if role.waits else role.at)))
         self._let_waiting_go()
+        self.was_alone = not kind and role.actor.touched == before and len(self._waiting) == granted
+        if not self.was_alone:
+            self.last = name
 
     def _go(self, role: Role, order: Order = Order.GO) -> None:
         if role.begun:
@@ -277,6 +289,7 @@ class Execution:
 
 
 def _arrive(request: requests.PreparedRequest, stage: Stage) -> None:
+    assert stage.bank  # it sees what others see
     stage.wire.arrive(request)
 
 

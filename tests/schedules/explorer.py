@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.schedules.configuration import Configuration
-from tests.schedules.execution import Cast, Execution, NotTheSame, Step
+from tests.schedules.execution import KILL, Cast, Execution, Place, Step
 from tests.schedules.stage import Rows, Stage
 
 # Where one schedule is violated, its neighbours are too: so many are enough to understand.
@@ -65,6 +65,9 @@ class Explorer:
         self._cast = Cast()
         self._followed: set[Edge] = set()
         self._known: dict[str, list[str]] = {}
+        self._shared: dict[str, int] = {}
+        # From here an actor's next step asks nobody anything.
+        self._alone: set[Place] = set()
         self._judged: set[str] = set()
         # Switches, then the newest first; the schedule that leads to the edge's state, and the edge.
         self._ahead: list[tuple[int, int, tuple[str, ...], Edge]] = []
@@ -83,7 +86,7 @@ class Explorer:
                 self.found.switches = switches
                 if edge not in self._followed:
                     self._followed.add(edge)
-                    self._play((*schedule, edge[1]), switches)
+                    self._play((*schedule, edge[1]), switches, after=edge[0])
         finally:
             self._cast.close()
         self.found.left = len({edge for *_, edge in self._ahead} - self._followed)
@@ -97,49 +100,85 @@ class Explorer:
             self._play(schedule, 0)
         finally:
             self._cast.close()
+        self.found.states = len(self._known)
         return self.found
 
-    def _play(self, schedule: tuple[str, ...], switches: int) -> None:
+    def _play(self, schedule: tuple[str, ...], switches: int, *, after: str = "") -> None:
+        """Play the schedule, then go on for as long as that is new; `after` is the state before its last choice."""
         execution = Execution(self._stage, self._configuration, self._cast)
         self.found.executions += 1
         taken = list(schedule)
+        place = None
         try:
             for choice in schedule:
+                place = execution.places().get(choice)
                 execution.take(choice)
-            while (following := self._next(execution, taken, switches)) is not None:
+            while True:
+                after, following = self._next(execution, taken, switches, after=after, place=place)
+                if following is None:
+                    break
+                place = execution.places().get(following)
                 execution.take(following)
                 taken.append(following)
         finally:
             execution.abandon()
         self.found.longest = max(self.found.longest, len(taken))
 
-    def _next(self, execution: Execution, taken: list[str], switches: int) -> str | None:
+    def _next(
+        self, execution: Execution, taken: list[str], switches: int, *, after: str, place: Place | None
+    ) -> tuple[str, str | None]:
         """Judge the state, note what else could be done in it, and choose; None where there is nothing new."""
         committed = self._stage.control.rows()
         text = json.dumps(committed)
         state = execution.state(text)
-        rows: Rows = {table: json.loads(each) for table, each in committed.items()}
+        if execution.was_alone and place is not None:
+            self._alone.add(place)
         if state not in self._known:
-            self._known[state] = execution.choices(lambda: rows)
+            rows: Rows = {table: json.loads(each) for table, each in committed.items()}
+            self._shared[state] = hash((text, self._stage.control.now, self._stage.bank.digest()))
+            self._known[state] = self._worth_trying(execution, rows, state, taken, after)
+            violations = len(self.found.violations)
             self._judge(execution, taken, rows)
             if not self._known[state]:
                 self._judge_end(execution, taken, text)
+            if len(self.found.violations) > violations:
+                self._known[state] = []
         choices = self._known[state]
-        if not choices or (self.found.violations and self.found.violations[-1].schedule == tuple(taken)):
-            return None
+        if not choices:
+            return state, None
         goes_on = execution.last if execution.last in choices else ""
         default = goes_on or choices[0]
         for choice in reversed(choices):
-            edge = (state, choice)
-            cost = switches + bool(goes_on)
-            if choice != default and edge not in self._followed and cost < self._cost.get(edge, 1_000_000):
-                self._cost[edge] = cost
-                self._pushed += 1
-                heapq.heappush(self._ahead, (cost, -self._pushed, tuple(taken), edge))
+            if choice != default:
+                self._push(taken, (state, choice), switches + bool(goes_on))
         if (state, default) in self._followed:
-            return None
+            return state, None
         self._followed.add((state, default))
-        return default
+        return state, default
+
+    def _worth_trying(self, execution: Execution, rows: Rows, state: str, taken: list[str], after: str) -> list[str]:
+        """The choices of a new state, without those that lead nowhere new.
+
+        - A step that asks nobody anything and changes nothing that others see can be taken at once: whatever the
+          others do before it, they could do after it as well, and the same comes of it.
+        - Who has changed nothing since its last point might as well have been killed there.
+        """
+        choices = execution.choices(lambda: rows)
+        alone = next((name for name, place in execution.places().items() if place in self._alone), None)
+        if alone in choices:
+            return [alone]
+        last = taken[-1] if taken else ""
+        killed = f"{KILL} {last}"
+        before = self._known.get(after, ())
+        if killed in before and self._shared.get(after) == self._shared[state] and execution.steps[-1].choice == last:
+            choices = [choice for choice in choices if choice != killed]
+        return choices
+
+    def _push(self, taken: list[str], edge: Edge, cost: int) -> None:
+        if edge not in self._followed and cost < self._cost.get(edge, cost + 1):
+            self._cost[edge] = cost
+            self._pushed += 1
+            heapq.heappush(self._ahead, (cost, -self._pushed, tuple(taken), edge))
 
     def _judge(self, execution: Execution, taken: list[str], rows: Rows) -> None:
         wrong = [*execution.failures, *self._judges.always(self._stage, rows)]
@@ -157,6 +196,3 @@ class Explorer:
         if wrong:
             violation = Violation(schedule=tuple(taken), steps=tuple(execution.steps), what=tuple(wrong))
             self.found.violations.append(violation)
-
-
-__all__ = ["Explorer", "Found", "Judges", "NotTheSame", "Violation"]

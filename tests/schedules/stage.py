@@ -20,6 +20,10 @@ from tests.schedules.database import Control
 Rows = dict[str, list[dict[str, Any]]]
 # The one reader of the log that changes orders and payments.
 ORDER_PROCESS = "order-process"
+_UNTOLD = (
+    "SELECT EXISTS (SELECT FROM outbox_outboxrecord) OR (SELECT position FROM outbox_loghead) > "  # noqa: S608
+    f"(SELECT position FROM outbox_subscription WHERE name = '{ORDER_PROCESS}')"
+)
 
 _chance = os.urandom
 
@@ -27,6 +31,12 @@ _chance = os.urandom
 def _urandom(count: int) -> bytes:
     actor = actors.current()
     return _chance(count) if actor is None else actor.draw(count)
+
+
+def _touch() -> None:
+    actor = actors.current()
+    if actor is not None:
+        actor.touched += 1
 
 
 class AtOnce:
@@ -43,10 +53,10 @@ class Stage:
     """Database, bank, clock and chance."""
 
     def __init__(self) -> None:
-        self.control = Control()
+        self._control = Control()
         self.order_id = 0
         self.gateway: Gateway
-        self._time = SimpleNamespace(time=lambda: self.control.now.timestamp(), monotonic=lambda: 0.0)
+        self._time = SimpleNamespace(time=lambda: self._control.now.timestamp(), monotonic=lambda: 0.0)
         self._wire = Wire()
         self._lines: list[Any] = []
         self._empty = self._begin = self.control.remember("empty")
@@ -75,7 +85,13 @@ class Stage:
             yield
 
     @property
+    def control(self) -> Control:
+        _touch()
+        return self._control
+
+    @property
     def bank(self) -> InProcessBank:
+        _touch()
         return self._wire.bank
 
     @property
@@ -112,6 +128,12 @@ class Stage:
         """Relay, and feed the order process, until nothing moves."""
         while relay_once() + dispatch_once(ORDER_PROCESS):
             pass
+
+    def settle_facts(self) -> None:
+        """The same, asking first whether there is anything."""
+        while self.control.one(_UNTOLD):
+            relay_once()
+            dispatch_once(ORDER_PROCESS)
 
     def feed_everybody(self) -> None:
         """All readers of the log, once nothing new comes."""
