@@ -109,8 +109,6 @@ class Actor:
     def begin(self, program: Program) -> None:
         """Start it in the actor's thread; it knows nothing yet."""
         self._is_dead = False
-        self._draws = 0
-        self._knows = hashlib.blake2b(self.name.encode())
         self.has_baton = True
         self._orders.put(program)
 
@@ -187,6 +185,8 @@ class Actor:
             connection.ensure_connection()
             session = connection.connection
             self.backend = session.info.backend_pid if session is not None else 0
+            self._draws = 0
+            self._knows = hashlib.blake2b(self.name.encode())
             program()
         except Killed:
             connection.close()

@@ -232,6 +232,9 @@ class Execution:
         while True:
             granted = next((role for role in self._waiting if self._has_been_granted(role)), None)
             if granted is None:
+                if self._waiting and not any(role.begun and role.may_go for role in self._roles.values()):
+                    time.sleep(LOOK)  # each waits for another: PostgreSQL will refuse one of them
+                    continue
                 return
             self._waiting.remove(granted)
             granted.waits = granted.granted = False
