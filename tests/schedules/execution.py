@@ -4,21 +4,19 @@ import hashlib
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 import requests
 
 from tests.schedules import actors
-from tests.schedules.actors import Actor, Happened, Order, Report
+from tests.schedules.actors import Happened, Order, Report
 from tests.schedules.bank import moves_something
 from tests.schedules.configuration import Configuration, Part
+from tests.schedules.roles import Cast, Place, Role, Step
 from tests.schedules.stage import Rows, Stage
 
 # Seconds. Nothing that one step does takes long; a statement that waits is recognised after the first of them.
 LOOK, PATIENCE = 0.01, 30.0
-# An actor's name, its point, and all that it knows.
-Place = tuple[str, str, str]
 KILL, KILL_LATE, TIME_OUT = "kill", "kill-late", "time-out"
 
 
@@ -28,51 +26,6 @@ class Stuck(Exception):
 
 class NotTheSame(Exception):
     """A schedule cannot be played as it was: something other than the director decides."""
-
-
-@dataclass(slots=True)
-class Role:
-    """How far an actor is. `at` is its point, empty before it begins; `calls`: there, a call is under way that moves
-    something. `origin` tells where a request that arrives late comes from."""
-
-    part: Part
-    actor: Actor
-    at: str = ""
-    begun: bool = False
-    waits: bool = False
-    granted: bool = False
-    over: str = ""
-    calls: bool = False
-    origin: str = ""
-
-    @property
-    def may_go(self) -> bool:
-        return not self.over and not self.waits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What was chosen, and where it led."""
-
-    choice: str
-    led_to: str
-
-
-@dataclass(slots=True)
-class Cast:
-    """The threads of a configuration, used by one execution after the other."""
-
-    reports: "queue.SimpleQueue[Report]" = field(default_factory=queue.SimpleQueue)
-    actors: dict[str, Actor] = field(default_factory=dict)
-
-    def actor(self, name: str) -> Actor:
-        if name not in self.actors:
-            self.actors[name] = Actor(name, self.reports)
-        return self.actors[name]
-
-    def close(self) -> None:
-        for actor in self.actors.values():
-            actor.close()
 
 
 class Execution:

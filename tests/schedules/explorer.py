@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.schedules.configuration import Configuration
-from tests.schedules.execution import KILL, Cast, Execution, Place, Step
+from tests.schedules.execution import KILL, Execution
+from tests.schedules.roles import Cast, Place, Step
 from tests.schedules.stage import Rows, Stage
 
 # Where one schedule is violated, its neighbours are too: so many are enough to understand.

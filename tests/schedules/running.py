@@ -41,9 +41,10 @@ def run(*, names: Sequence[str], seconds: float, schedule: Sequence[str] | None,
     violated = False
     deadline = time.monotonic() + seconds
     stage = Stage()
-    with stage.set_up():
+    with stage.set_up(), Console(stderr=True).status("…") as status:
         for number, configuration in enumerate(chosen):
             share = (deadline - time.monotonic()) / (len(chosen) - number)
+            status.update(f"{configuration.name}: {configuration.about}; at most {share:.0f} s")
             found = _explore(stage, configuration, seconds=share, schedule=schedule, without=without)
             table.add_row(*_cells(configuration, found, replayed=schedule is not None))
             for violation in found.violations:
