@@ -76,6 +76,13 @@ CONFIGURATIONS = {
             passed=INSIDE_FACTS | {"D3"},
         ),
         Configuration(
+            name="second-card",
+            about="card A was declined; the customer gives B, whose confirm gets no answer and may arrive late",
+            scene=_settled(card=DECLINED),
+            parts=[*parts.payment_workers(2), parts.customer_gives_card(), parts.next_try_comes()],
+            time_outs=1,
+        ),
+        Configuration(
             name="workers",
             about="one payment: two workers, the lease ends, one of them is killed",
             scene=_placed(),

@@ -139,6 +139,14 @@ def _at_the_end(stage: Stage, rows: Rows) -> list[str]:
     for event in ("PaymentProcessed", "OrderPaid", "OrderAccepted", "OrderCancelled", "OrderShipped"):
         if events[event] > 1:
             wrong.append(f"Q3: {events[event]} times {event}")
+    declined = {
+        (event["aggregateid"], event["payload"]["card_no"])
+        for event in rows["outbox_event"]
+        if event["type"] == "PaymentDeclined"
+    }
+    refused = [charge for charge in stage.bank.objects("charge") if charge["status"] == "failed"]
+    if len(declined) > len(refused):
+        wrong.append(f"{len(declined)} cards are called declined, and the bank has declined {len(refused)}")
     charged = {each["metadata"]["order_id"] for each in _succeeded(stage)}
     back = _sent_back(stage)
     net = {each["metadata"]["order_id"]: each["amount_received"] - back[each["id"]] for each in _succeeded(stage)}

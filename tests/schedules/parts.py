@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from django.conf import settings
 from django.test import RequestFactory
@@ -70,6 +71,15 @@ def lease_ends() -> Part:
 
 
 _CLAIMED = ("payments_payment", "payments_refund")
+
+
+def next_try_comes() -> Part:
+    """The same for backoffs: whatever was put off is due."""
+
+    def put_off(stage: Stage, rows: Rows) -> bool:
+        return any(row["due_at"] for table in _CLAIMED for row in rows.get(table, ()))
+
+    return replace(lease_ends(), name="next-try", may_begin=put_off)
 
 
 def hold_expires() -> Part:
