@@ -25,6 +25,7 @@ def explorer(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=110)
 
 
+@pytest.mark.slow
 def test_without_canceling_it_finds_the_hole_and_plays_it_again() -> None:
     """A confirm succeeds late, the operator's cancel was faster: charged, and cancelled for ever."""
     found = explorer("--config", "cancel", "--without", "canceling", "--seconds", "60")
@@ -43,6 +44,7 @@ def test_without_canceling_it_finds_the_hole_and_plays_it_again() -> None:
     assert with_it.returncode == 0, with_it.stdout + with_it.stderr
 
 
+@pytest.mark.slow
 def test_without_reading_back_it_finds_the_hole_at_the_end() -> None:
     """The bank refuses the cancel, as the intent has succeeded, and nobody reads that."""
     found = explorer("--config", "cancel", "--without", "reading-back", "--seconds", "60")
