@@ -22,7 +22,7 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint crash-points chaos lock clean
+.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -53,6 +53,12 @@ SEED ?= 1
 
 chaos: $(READY) ## everything is killed and fails for DURATION seconds as SEED says, then the books are checked
 	@exec $(PY) -m tests.chaos --duration $(DURATION) --seed $(SEED)
+
+schedules: $(READY) ## every order of events of a few actors at the crash points, for three minutes; ARGS=--help
+	@exec $(PY) -m tests.schedules --seconds 180 $(ARGS)
+
+schedules-long: $(READY) ## the same for an hour, as deep as that goes
+	@exec $(PY) -m tests.schedules --seconds 3600 $(ARGS)
 
 lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock

@@ -6,6 +6,8 @@
 `point hit pid backend` (`backend`: the process id of its session at PostgreSQL, 0 for none), and waits until it
 reads `go`. Meanwhile whoever holds the baton may stop PostgreSQL, freeze connections, or let others go first.
 
+`watching(...)` hands every point to a function of this process, in the thread that comes to it.
+
 In production a crash point is one look at a variable. A point that stands outside a transaction asserts that none
 is open: so no call to the network is ever made inside one.
 """
@@ -15,6 +17,8 @@ import signal
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -95,6 +99,7 @@ POINTS: dict[str, Point] = {
 
 _wanted = os.environ.get("CRASH_POINT", "")
 _baton = os.environ.get("CRASH_BATON", "")
+_watcher: Callable[[str], None] | None = None
 _is_watched = bool(_wanted or _baton)
 
 _hits: Counter[str] = Counter()
@@ -115,6 +120,9 @@ def crash_point(name: str) -> None:
         raise Nameless(f"{name!r} is no crash point: declare it, and make calls inside outbox.transport.calling().")
     if connection.in_atomic_block and not point.in_transaction:
         raise AssertionError(f"a transaction is open at {name}")
+    if _watcher is not None:
+        _watcher(name)
+        return
     with _counting:
         _hits[name] += 1
         hit = _hits[name]
@@ -124,6 +132,18 @@ def crash_point(name: str) -> None:
         _hand_over(name, hit)
     else:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def watching(watcher: Callable[[str], None]) -> Iterator[None]:
+    """Inside, `watcher` is called at every point of every thread, in that thread; what it raises is raised there."""
+    global _watcher, _is_watched
+    before = _watcher, _is_watched
+    _watcher, _is_watched = watcher, True
+    try:
+        yield
+    finally:
+        _watcher, _is_watched = before
 
 
 def _hand_over(name: str, hit: int) -> None:
