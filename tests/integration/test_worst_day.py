@@ -57,6 +57,12 @@ def store(django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathF
 
     with django_db_blocker.unblock(), CrashStore(tmp_path_factory.mktemp("worst-day")) as store:
         yield store
+        with psycopg.connect(store.address("postgres"), autocommit=True) as session:
+            session.execute(f"DROP DATABASE IF EXISTS {backup_of(store)} WITH (FORCE)".encode())
+
+
+def backup_of(store: "CrashStore") -> str:
+    return f"{store.role}_backup"
 
 
 class Day:
@@ -91,10 +97,10 @@ class Day:
         self.store.web.start(**self.store._of(self.store.web_database))
 
     def copy(self, source: str, copy: str) -> None:
-        with psycopg.connect(self.store._address("postgres"), autocommit=True) as session:
+        with psycopg.connect(self.store.address("postgres"), autocommit=True) as session:
             session.execute(f'DROP DATABASE IF EXISTS "{copy}" WITH (FORCE)'.encode())
             session.execute(b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [source])
-            session.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{source}"'.encode())
+            session.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{source}" OWNER {self.store.role}'.encode())
 
     # --- the outside world ------------------------------------------------------------------------
 
@@ -134,7 +140,7 @@ def machines_are_idle(store: "CrashStore") -> None:
     from outbox.pipeline import WaitsFor, survey
 
     def idle() -> bool:
-        store.end_leases_of_the_dead()
+        store.end_leases()
         return not [each for each in survey().depths if each.waits_for == WaitsFor.MACHINE and each.count]
 
     store.wait_until(idle, "the machines are never idle")
@@ -166,7 +172,7 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
     store._end_worker()
     day.place("placed, and nobody has looked yet")
     day.stop()
-    day.copy(name, "kept")
+    day.copy(name, backup_of(store))
     kept = day.mails()
 
     # --- it goes on: all of this is lost ----------------------------------------------------------
@@ -194,7 +200,7 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
 
     # --- the disk dies; steps 1 to 5 --------------------------------------------------------------
     day.stop()
-    day.copy("kept", name)
+    day.copy(backup_of(store), name)
     store._warehouse.close()
     assert run(store, "migrate", "--check")[0] == 0
     code, said = run(store, "check_money", "--live", "--json")
@@ -205,7 +211,7 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
     _set_paused(True, "restored")
 
     # --- steps 6 to 8: the bank first, then the workers --------------------------------------------
-    store.end_leases_of_the_dead()
+    store.end_leases()
     code, said = run(store, "reconcile_payments")
     assert code == 1, said
     assert " 1 ids found again" in said, "of the order that nobody had looked at"
