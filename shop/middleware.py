@@ -48,7 +48,7 @@ class ContentSecurityPolicyMiddleware:
 
 
 class NoNulMiddleware:
-    """No address and no cookie of ours has a NUL character (a quoted cookie may spell it), and PostgreSQL fails on looking
+    """No address and no cookie of ours has a NUL character (a quoted one may spell it), and PostgreSQL fails on looking
     for one: nothing is found at such an address, all else is a bad request. Fields of forms refuse it by themselves."""
 
     def __init__(self, get_response: GetResponse) -> None:
