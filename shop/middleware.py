@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
@@ -49,16 +49,16 @@ class ContentSecurityPolicyMiddleware:
 
 
 class NoNulMiddleware:
-    """400 for a NUL character in an address or a cookie (a quoted one may spell it): none of ours has any, and
-    PostgreSQL fails on looking for it. Fields of forms refuse it by themselves."""
+    """No address and no cookie of ours has a NUL character (a quoted one may spell it), and PostgreSQL fails on looking
+    for one: nothing is found at such an address, all else is a bad request. Fields of forms refuse it by themselves."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if "%00" in request.META["QUERY_STRING"] or any(
-            "\0" in sent for sent in (request.path, *request.COOKIES.values())
-        ):
+        if "\0" in request.path:
+            raise Http404
+        if "%00" in request.META["QUERY_STRING"] or any("\0" in value for value in request.COOKIES.values()):
             raise BadRequest("a NUL character")
         return self._get_response(request)
 
