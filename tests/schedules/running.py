@@ -43,7 +43,8 @@ def run(*, names: Sequence[str], seconds: float, schedule: Sequence[str] | None,
     stage = Stage()
     with stage.set_up(), Console(stderr=True).status("…") as status:
         for number, configuration in enumerate(chosen):
-            share = (deadline - time.monotonic()) / (len(chosen) - number)
+            # The first are the smallest, and can be exhausted: they may take half as much again.
+            share = 1.5 * (deadline - time.monotonic()) / (len(chosen) - number + 0.5)
             status.update(f"{configuration.name}: {configuration.about}; at most {share:.0f} s")
             found = _explore(stage, configuration, seconds=share, schedule=schedule, without=without)
             table.add_row(*_cells(configuration, found, replayed=schedule is not None))
