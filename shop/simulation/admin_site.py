@@ -24,6 +24,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # it may not be done now, and the page says why
     SENT_BACK = "sent back"  # the form was not filled as it asks
     GONE = "gone"  # somebody had dealt with the row
+    UNTOLD = "untold"  # the page that said what was done did not arrive, and said it only once
 
 
 class Broken(Exception):
@@ -145,8 +146,11 @@ def send_twice(browser: AdminBrowser, confirmation: Confirmation, answers: Mappi
 def _outcome_after(browser: AdminBrowser, location: str) -> Outcome:
     if urlsplit(location).path == LOGIN:
         raise Broken("logged out in the middle of an operation")
+    asked_before = browser.retries
     page = browser.visit(location)
     if not page.messages:
+        if browser.retries > asked_before:
+            return Outcome.UNTOLD
         raise Broken(f"no word about what was done, at {location}")
     level, text = page.messages[-1]
     match level:

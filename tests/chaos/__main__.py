@@ -3,6 +3,7 @@ everything must become quiet, and the books must be right. Exit status 0 only th
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from shop.local.cluster import remove_data
 from shop.local.operators import Operators
 from shop.local.ports import first_free, take
 from shop.local.store import LocalStore, StoreError
@@ -56,14 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--orders", type=int, default=0, help="shoppers (five for each second)")
     options = parser.parse_args(arguments)
     os.environ.update(DEADLINES)
-    with tempfile.TemporaryDirectory(prefix="store-chaos-") as folder:
-        Path(folder).chmod(0o711)  # as root, PostgreSQL's account must get through
-        try:
-            return _run(Path(folder), **vars(options))
-        except Violation as violation:
-            console.print(f"[red]Violated with --seed {options.seed} --duration {options.duration:g}:")
-            console.print(str(violation), markup=False, soft_wrap=True)
-            return 1
+    folder = Path(tempfile.mkdtemp(prefix="store-chaos-"))
+    folder.chmod(0o711)  # as root, PostgreSQL's account must get through
+    try:
+        status = _run(folder, **vars(options))
+    except Violation as violation:
+        console.print(f"[red]Violated with --seed {options.seed} --duration {options.duration:g}:")
+        console.print(str(violation), markup=False, soft_wrap=True)
+        console.print(f"Database, logs and ledgers are kept in {folder}.", markup=False, soft_wrap=True)
+        return 1
+    remove_data(folder / "postgresql")
+    shutil.rmtree(folder)
+    return status
 
 
 def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
