@@ -53,6 +53,7 @@ class LocalStore:
         data: Path,
         port: int,
         sandbox_port: int,
+        control_port: int = 0,
         database_url: str | None,
         report: Callable[[str], None],
         picking: float = PICKING,
@@ -61,15 +62,17 @@ class LocalStore:
     ) -> None:
         """`project` has manage.py. Without `database_url`, PostgreSQL is started too. `report` gets lines. `picking`:
         seconds that the warehouse takes for an order; `short`: percent of the orders whose goods it does not find.
-        `longest_pause`: seconds before what died is started again."""
+        `longest_pause`: seconds before what died is started again. `control_port`: where the sandbox takes faults even
+        while its bank is down; any free one."""
         self.address = f"http://{LOOPBACK}:{port}"
         self.sandbox_address = f"http://{LOOPBACK}:{sandbox_port}"
+        self.control_address = f"http://{LOOPBACK}:{control_port}"
         self.logs = data / "logs"
         self.environment_file = data / "store.env"
         self.warehouse_file = data / "warehouse" / "warehouse.jsonl"
         self._project = project
         self._data = data
-        self._port, self._sandbox_port = port, sandbox_port
+        self._port, self._sandbox_port, self._control_port = port, sandbox_port, control_port
         self._database_url = database_url
         self._postgres: EmbeddedPostgres | None = None
         self._database_again_at = 0.0
@@ -192,6 +195,7 @@ class LocalStore:
         options = {
             "--data": str(self._data / "sandbox"),
             "--port": str(self._sandbox_port),
+            "--control-port": str(self._control_port),
             "--stripe-webhook-url": f"{self.address}/webhooks/stripe/",
             "--stripe-webhook-secret": self._secrets.stripe_webhook_secret,
             "--sendgrid-webhook-url": f"{self.address}/webhooks/sendgrid/",

@@ -35,8 +35,8 @@ DEADLINES = {
     "SCREENING_TIMEOUT": "3",
 }
 # Shoppers at once, of each kind: those who only order, and one in so many who stays and sees their order through.
-AT_ONCE = 12
-STAY_ONE_IN = 3
+AT_ONCE = 16
+STAY_ONE_IN = 4
 # What the summary counts.
 COUNTED = {
     "Orders": "SELECT status, count(*) FROM shop_order GROUP BY 1 ORDER BY 1",
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--duration", type=float, default=60.0, help="seconds of kills and faults (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of everything that goes wrong (%(default)s)")
-    parser.add_argument("--orders", type=int, default=0, help="shoppers (five for each second)")
+    parser.add_argument("--orders", type=int, default=0, help="shoppers (seven for each second)")
     options = parser.parse_args(arguments)
     os.environ.update(DEADLINES)
     folder = Path(tempfile.mkdtemp(prefix="store-chaos-"))
@@ -73,14 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
-    orders = orders or round(5 * duration)
+    orders = orders or round(7 * duration)
     port = first_free(start=PORT)
     take(port)
+    sandbox_port = first_free(start=port + 1)
     with LocalStore(
         project=PROJECT,
         data=folder,
         port=port,
-        sandbox_port=first_free(start=port + 1),
+        sandbox_port=sandbox_port,
+        control_port=first_free(start=sandbox_port + 1),
         database_url=None,
         picking=0.5,
         report=_report,

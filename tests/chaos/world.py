@@ -29,7 +29,7 @@ class World:
         self._store = store
         self._left = list(acts)
         self._report = report
-        self._faults = Faults(store.sandbox_address)
+        self._faults = Faults(store.control_address)
         self._started = time.monotonic()
 
     @property
