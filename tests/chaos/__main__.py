@@ -2,6 +2,7 @@
 everything must become quiet, and the books must be right. Exit status 0 only then."""
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -89,22 +91,24 @@ def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
         longest_pause=1.0,
     ) as store:
         try:
-            return _endure(store, duration=duration, seed=seed, orders=orders)
+            return _endure(store, folder, duration=duration, seed=seed, orders=orders)
         except (Violation, StoreError) as error:
             console.print(store.log_endings(), markup=False, soft_wrap=True)
             raise Violation(str(error)) from error
 
 
-def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> int:
+def _endure(store: LocalStore, folder: Path, *, duration: float, seed: int, orders: int) -> int:
     world, witness = World(store, plan(seed=seed, duration=duration), report=_report), Witness(store)
     # Everybody asks the store again and again: from here on something is always away.
-    shoppers = [
-        store.begin("simulate_shoppers", "--orders", str(count), "--concurrency", str(AT_ONCE), *habits)
-        for count, habits in (
-            (orders - orders // STAY_ONE_IN, ["--seed", str(seed), "--declines", "5"]),
-            (orders // STAY_ONE_IN, ["--seed", str(seed + 1), "--mix"]),
+    shoppers = {
+        file: store.begin(
+            *("simulate_shoppers", "--orders", str(count), "--concurrency", str(AT_ONCE), "--file", str(file)), *habits
         )
-    ]
+        for file, count, habits in (
+            (folder / "passing.json", orders - orders // STAY_ONE_IN, ["--seed", str(seed), "--declines", "5"]),
+            (folder / "staying.json", orders // STAY_ONE_IN, ["--seed", str(seed + 1), "--mix"]),
+        )
+    }
     people = Operators(store, seed=seed)
     operators = people.begin_work(2)
     begun = time.time()
@@ -116,14 +120,15 @@ def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> in
 
     def gone() -> bool:
         witness()
-        return all(each.poll() is not None for each in shoppers)
+        return all(each.poll() is not None for each in shoppers.values())
 
     store.run_until(over)
     calmed = time.time()
     world.calm()
     store.run_until(gone)
-    for each in shoppers:
+    for file, each in shoppers.items():
         _ended(store, "simulate_shoppers", store.wait(each))
+        _still_true(store, json.loads(file.read_text())["visits"])
     _ended(store, "simulate_operators", store.end(operators))
     _manage(store, "pipeline_status", "--wait-quiet", str(QUIET_WITHIN))
     people.decide_what_waits(patience=QUIET_WITHIN)
@@ -132,6 +137,14 @@ def _endure(store: LocalStore, *, duration: float, seed: int, orders: int) -> in
     _manage(store, "check_money", "--warehouse-file", str(store.warehouse_file))
     _print(store, world, witness, seed=seed, times=(begun, calmed, settled))
     return 0
+
+
+def _still_true(store: LocalStore, visits: Sequence[dict[str, Any]]) -> None:
+    """What a shopper was told, by an answer that did arrive: an order's address leads to it for ever."""
+    known = {f"/orders/{token}/" for (token,) in store.query("SELECT token FROM shop_order")}
+    for visit in visits:
+        if visit["detail"].startswith("HTTP 404") or (visit["order"] and visit["order"] not in known):
+            raise Violation(f"Q7: shopper {visit['shopper']} was told of an order that is not there: {visit}")
 
 
 def _manage(store: LocalStore, *arguments: str) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -73,6 +74,7 @@ class Command(StoreCommand):
             help="until a shopper gives a page up (%(default)s)",
         )
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        parser.add_argument("--file", type=Path, metavar="PATH", help="write the result there as JSON, too")
 
     def handle(self, *args: Any, **options: Any) -> None:
         habits = Habits(
@@ -86,8 +88,11 @@ class Command(StoreCommand):
         begun = time.monotonic()
         visits = _let_in(options["orders"], habits=habits, concurrency=options["concurrency"])
         summary = _summary(visits, seconds=time.monotonic() - begun)
+        result = json.dumps({**summary, "visits": [asdict(visit) for visit in visits]}, indent=2)
+        if options["file"]:
+            options["file"].write_text(result)
         if options["json"]:
-            self.stdout.write(json.dumps({**summary, "visits": [asdict(visit) for visit in visits]}, indent=2))
+            self.stdout.write(result)
         else:
             _show(Console(highlight=False), summary, visits)
         if any(visit.outcome is Outcome.UNANSWERED for visit in visits):
