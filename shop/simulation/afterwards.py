@@ -25,6 +25,7 @@ def see_through(place: str, *, browser: Browser, dice: random.Random, acts: list
     depend on time."""
     at_once, once_paid = dice.random() < CHANGE_THEIR_MIND_AT_ONCE, dice.random() < CHANGE_THEIR_MIND_ONCE_PAID
     refuses, gives_up = dice.random() < REFUSE_AT_THEIR_BANK, dice.random() < GIVE_UP_AFTER_A_DECLINE
+    place = browser.address(place)  # whole: on the way, the browser is at the bank
     deadline = time.monotonic() + GO_HOME_AFTER
     while time.monotonic() < deadline:
         page = browser.get(place)
