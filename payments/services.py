@@ -112,8 +112,8 @@ def look_again(*, order_ids: Iterable[int]) -> int:
 
 def wake_charged(*, intent_id: str) -> int:
     """The bank says that this intent is charged: have its payment read, also where no nudge makes it due (a refused
-    card; an order that has not asked for its money yet). Reading or confirming a charged intent moves nothing. Returns how
-    many were woken."""
+    card; an order that has not asked for its money yet). Reading or confirming a charged intent moves nothing.
+    Returns how many were woken."""
     resting = Payment.objects.filter(
         status__in=[Payment.Status.UNPROCESSED, Payment.Status.DECLINED],
         token__isnull=True,
