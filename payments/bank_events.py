@@ -20,7 +20,7 @@ from outbox.backoff import Backoff
 from outbox.crash_points import crash_point
 from outbox.database import database_now, retried
 from outbox.transport import calling
-from payments import gateways
+from payments import gateways, services
 from payments.gateways.base import BankNotice, Gateway
 from payments.models import BankEvent, BankEventCursor, Dispute, Payment, Refund
 
@@ -40,6 +40,8 @@ OVERLAP = dt.timedelta(minutes=5)
 ON_ITS_WAY = dt.timedelta(minutes=2)
 # Seconds for one look into the list, below a scheduled task's time; the next one goes on from there.
 BUDGET = 50.0
+# It moves also what waits for something else, such as another card: perhaps an older backup was restored.
+CHARGED = "payment_intent.succeeded"
 # Nothing waits for them any more.
 DONE = (Status.APPLIED, Status.SET_ASIDE)
 # Rows per transaction of the purge.
@@ -114,6 +116,8 @@ def _nudge(event: BankEvent) -> bool:
     payment = Payment.objects.filter(theirs | ours).first() if theirs or ours else None
     if payment is None:
         return False
+    if event.type == CHARGED:
+        services.wake_charged(intent_id=event.intent_id)
     claims.nudge(Payment.objects.filter(pk=payment.pk, settled_at__isnull=True))
     if event.dispute_id:
         _nudge_dispute(event.dispute_id, payment)

@@ -69,17 +69,11 @@ def _compare(payment: Payment, intent: Intent, report: Report) -> None:
         return
     can_heal = not final and not payment.blocked_reason
     if can_heal:
-        report.nudged += _wake(payment)
+        services.wake_charged(intent_id=intent.id)
+        report.nudged += claims.nudge(Payment.objects.filter(pk=payment.pk))
     report.found.append(
         _of(payment, intent, Kind.CHARGED_NOT_PAID, f"our payment is {payment.status}", healing=can_heal)
     )
-
-
-def _wake(payment: Payment) -> int:
-    """Let a worker read it, also where its order has not asked for the money yet: this is charged already, and a worker
-    that reads or confirms a charged intent only learns of it."""
-    services.release(order_ids=[payment.order_id])
-    return claims.nudge(Payment.objects.filter(pk=payment.pk))
 
 
 def _paid_back(payment: Payment) -> int:

@@ -43,7 +43,7 @@ class Payment(Claimable):
         "declined": frozenset({"unprocessed", "canceling", "succeeded", "failed"}),
         "canceling": frozenset({"canceled", "succeeded"}),
     }
-    NUDGED = frozenset({Status.PROCESSING, Status.UNKNOWN, Status.REQUIRES_ACTION, Status.DECLINED, Status.CANCELING})
+    NUDGED = frozenset({Status.PROCESSING, Status.UNKNOWN, Status.REQUIRES_ACTION, Status.CANCELING})
     FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
     BELL = "payments"
 

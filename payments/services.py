@@ -111,6 +111,22 @@ def look_again(*, order_ids: Iterable[int]) -> int:
     return claims.nudge(Payment.objects.filter(order_id__in=order_ids, settled_at__isnull=True))
 
 
+def wake_charged(*, intent_id: str) -> int:
+    """The bank says that this intent is charged: have its payment read, also where no nudge makes it due (a refused
+    card; an order that has not asked for its money yet). Reading or confirming a charged intent moves nothing.
+    Returns how many were woken."""
+    resting = Payment.objects.filter(
+        status__in=[Payment.Status.UNPROCESSED, Payment.Status.DECLINED],
+        token__isnull=True,
+        due_at__isnull=True,
+        blocked_reason="",
+    )
+    woken = resting.filter(intent_id=intent_id).exclude(intent_id="").update(due_at=Now())
+    if woken:
+        claims.ring(Payment)
+    return woken
+
+
 def canceled(payment: Payment, *, code: str) -> PaymentCanceled:
     """The event that says so."""
     return PaymentCanceled(

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from outbox import questions
-from payments import refunds, services
+from payments import bank_events, refunds, services
 from payments.models import Difference, Payment, PaymentAttempt, Refund
 from payments.reconciliation import reconcile
 from tests.integration.payments.reconciling import ask, kinds, settled, work_refunds
@@ -70,11 +70,34 @@ def test_declined_here_and_charged_there_is_healed(scene: "Scene", bank: stripe.
     assert (reconcile().resolved, kinds()) == (1, [])
 
 
+def test_the_banks_own_word_is_enough(scene: "Scene", bank: stripe.StripeClient) -> None:
+    """Its list of events is read again after a restore, before any reconciliation."""
+    payment = charged_with_second_card(scene)
+    untouched = scene.payment(released=False)
+    assert bank_events.catch_up() > 0
+    assert scene.fresh(untouched).due_at is None, "only what is charged is woken"
+    scene.work()
+    assert scene.fresh(payment).status == Payment.Status.SUCCEEDED
+    assert scene.charged(payment) == 1
+    assert scene.charged(untouched) == 0
+
+
+def test_an_event_of_a_lost_intent_charges_nothing(scene: "Scene", bank: stripe.StripeClient) -> None:
+    """Its payment is known by our own id alone: to wake it would be to create another intent."""
+    payment = scene.payment()
+    scene.work()
+    back_to(payment, **UNTRIED)
+    bank_events.catch_up()
+    scene.work()
+    assert scene.fresh(payment).status == Payment.Status.UNPROCESSED
+    assert len(scene.intents(payment)) == 1
+
+
 def test_a_refusal_that_is_read_again_is_told_once(scene: "Scene", bank: stripe.StripeClient) -> None:
     payment = scene.payment(card=DECLINED)
     scene.work()
     before = scene.fresh(payment)
-    assert services.look_again(order_ids=[payment.order_id]) == 1
+    assert services.wake_charged(intent_id=before.intent_id) == 1  # which is not so
     scene.work()
     after = scene.fresh(payment)
     assert scene.journal(payment)[-1] == ("retrieve", "answered")
@@ -88,7 +111,7 @@ def test_another_card_overtakes_the_reading_of_the_last(scene: "Scene", bank: st
     """The worker reads the refusal when the customer gives another card: its result may not be written."""
     payment = scene.payment(card=DECLINED)
     scene.work()
-    services.look_again(order_ids=[payment.order_id])
+    services.wake_charged(intent_id=scene.fresh(payment).intent_id)
     caller = scene.engine()._caller
     (call,) = caller.claim(limit=1)
     answer = caller.perform(call)
