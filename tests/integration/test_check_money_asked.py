@@ -1,10 +1,13 @@
 """The books, where a person was asked about what differs or has decided it: listed, and no failure."""
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from notifications.models import Message
+from outbox.models import Decision
 from payments.models import Difference
 from shop.models import Concern
 from tests.integration.settled_store import Json, Store, check, execute, found
@@ -181,3 +184,21 @@ def test_a_concern_that_a_person_has_resolved(books: Store, kind: str, excuses: 
     Concern.objects.filter(pk=concern.pk).update(**PERSONS)
     answer = check("--invariant", "Q2")[1]
     assert (found(answer), excused(answer)) == ((set(), net) if excuses else (net, set()))
+
+
+def test_a_mail_that_a_person_calls_sent(books: Store, other_world: Callable[..., None]) -> None:
+    """In doubt for a day, and the person was wrong: their word is on record, and no machine knows better."""
+    other_world(mails=lambda lines: [])
+    Decision.objects.create(
+        token=uuid.uuid4(),
+        kind="confirm",
+        subject="notifications.message",
+        subject_id=str(Message.objects.get(order_id=books.paid, status="sent").pk),
+        aggregateid=str(books.paid),
+        actor="operator:olga",
+        reason="the customer has it",
+    )
+    answer = check("--invariant", "Q4")[1]
+    assert ("Q4", "a sent mail", str(books.paid)) in excused(answer)
+    assert ("Q4", "a sent mail", str(books.paid)) not in found(answer)
+    assert "operator:olga has said that it was sent: the customer has it" in because(answer)
