@@ -60,6 +60,9 @@ schedules: $(READY) ## every order of events of a few actors at the crash points
 schedules-long: $(READY) ## the same for an hour, as deep as that goes
 	@exec $(PY) -m tests.schedules --seconds 3600 $(ARGS)
 
+mutants: $(READY) ## one mistake after the other in a copy of the code; each must make a test fail; some: make mutants ARGS=refund
+	@$(PY) -m tests.mutants $(ARGS)
+
 lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra local --extra dev --output-file requirements-dev.lock
