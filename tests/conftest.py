@@ -13,6 +13,7 @@ from typing import Any
 
 import django
 import pytest
+from pytest_django import DjangoDbBlocker
 
 from shop.local.environment import Secrets, store_environment
 from shop.local.postgres import EmbeddedPostgres
@@ -67,6 +68,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("browser"):
                 item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    from django.test import TransactionTestCase
+
+    from tests import clean
+
+    with pytest.MonkeyPatch.context() as patch:
+        with django_db_blocker.unblock():
+            clean.keep()
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: clean.restore())
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.core.management import call_command
 from pytest_django import DjangoDbBlocker
 
+from tests import clean
 from tests.sandbox_process import SandboxProcess
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def store(
         from tests.integration.settled_store import Store  # models: only once the settings are loaded
 
         yield Store(sandbox, patch)
-        call_command("flush", interactive=False, verbosity=0)
+        clean.restore()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from outbox import feed_tokens
 from shop.decisions import cancel_order
 from shop.simulation.warehouse import Habits, Warehouse
 from shop.simulation.warehouse_file import WarehouseFile
+from tests import clean
 from tests.integration.orders import offer
 from tests.integration.picking import accepted, settle
 from tests.integration.warehouse_process import differences
@@ -33,7 +34,7 @@ def file(
             _work(path)
             yield path
         finally:
-            call_command("flush", interactive=False, verbosity=0)
+            clean.restore()
 
 
 def _work(path: Path) -> None:

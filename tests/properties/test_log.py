@@ -32,9 +32,9 @@ from outbox.models import Event, LogHead, OutboxRecord, ParkedEvent, Subscriptio
 from outbox.publisher import publish
 from outbox.purging import purge_once
 from outbox.relay import relay_once
+from tests import clean
 from tests.integration.outbox import things
 from tests.integration.outbox.things import Poisoned, Stepped
-from tests.properties.clean import empty
 from tests.properties.profiles import tried
 from tests.properties.writers import Writer
 
@@ -79,7 +79,7 @@ class Log(RuleBasedStateMachine):
 
     @initialize(plan=st.lists(st.tuples(streams, kinds), min_size=4, max_size=8))
     def begin(self, plan: list[tuple[int, str]]) -> None:
-        empty()
+        clean.restore()
         things.create_tables()
         Subscription.objects.all().delete()
         self.steps = itertools.count(1)

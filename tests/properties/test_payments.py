@@ -22,8 +22,8 @@ from outbox.worker import Engine
 from payments import bank_events, breaker, refund_worker, refunds, services, worker
 from payments.gateways.base import BankNotice
 from payments.models import Breaker, Payment, PaymentAttempt, Refund
+from tests import clean
 from tests.integration.payments.scene import Scene
-from tests.properties.clean import empty
 from tests.properties.ledger import Ledger
 from tests.properties.profiles import tried
 from tests.sandbox_process import SandboxProcess
@@ -54,7 +54,7 @@ class Money(RuleBasedStateMachine):
 
     @initialize(card=cards, failing=st.lists(faults, max_size=2), released=st.sampled_from([True, True, True, False]))
     def begin(self, card: str, failing: list[tuple[str, str]], released: bool) -> None:
-        empty()
+        clean.restore()
         Breaker.objects.all().delete()
         breaker.ensure()
         self.sandbox.clear_faults()
@@ -292,7 +292,7 @@ def test_another_card_is_no_reason_to_leave_the_intent_open(
 ) -> None:
     """Cancelled between the other card and the worker's next look."""
     at_the_bank(sandbox, settings)
-    empty()
+    clean.restore()
     scene = Scene(sandbox)
     payment = scene.payment(card="pm_card_visa_chargeDeclined")
     scene.work()

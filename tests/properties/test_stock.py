@@ -31,8 +31,8 @@ from payments.models import Payment
 from shop import decisions, stock
 from shop.models import Concern, Order, OrderLine, Product, Shipment, Stock, StockMovement
 from shop.process_managers import ENDED, NotPossible
+from tests import clean
 from tests.integration.orders import offer, place
-from tests.properties.clean import empty
 from tests.properties.profiles import tried
 from tests.threads import together
 
@@ -63,7 +63,7 @@ class Goods(RuleBasedStateMachine):
 
     @initialize(first=st.integers(2, 8), second=st.integers(0, 3))
     def begin(self, first: int, second: int) -> None:
-        empty()
+        clean.restore()
         self.products = [offer(stock=first), offer(stock=max(second, 1))]
         self.came = {each.pk: each.stock.on_hand for each in self.products}
         self.holds: dict[int, str] = {}
@@ -256,7 +256,7 @@ def test_the_stock_is_its_model(store: None, settings: Any) -> None:
 
 @pytest.mark.parametrize("kind", Shipment.Kind.values)
 def test_a_report_about_an_order_that_was_sold_out_holds_the_books(store: None, kind: str) -> None:
-    empty()
+    clean.restore()
     product = offer(stock=1)
     order = place(product, quantity=2).order
     decisions.record_shipment(reference="W-1", order_id=order.pk, kind=kind, reported_by="warehouse")
