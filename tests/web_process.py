@@ -11,11 +11,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
-
-from django.db import connection
 
 from shop.local.ports import LOOPBACK, first_free
+from tests.database_url import database_url
 
 ROOT = Path(__file__).parents[1]
 # Seconds; the machine may be busy with other tests.
@@ -34,13 +32,12 @@ class WebProcess:
 
     def start(self, **environment: str) -> Self:
         """Start one worker with these further variables, and wait until it serves."""
-        database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-        arguments = ["shop.wsgi", "--bind", self._bind, "--no-control-socket", "--threads", "4"]
+        arguments = ["shop.wsgi", "--bind", self._bind, "--no-control-socket", "--threads", "4", "--preload"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", *arguments],
                 cwd=ROOT,
-                env={**os.environ, "DATABASE_URL": database.geturl(), **environment},
+                env={**os.environ, "DATABASE_URL": database_url(), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

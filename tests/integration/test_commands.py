@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.db import connection
 
 from outbox.management.commanding import StoreCommand
+from tests.database_url import database_url
 from tests.integration.orders import offer, place
 from tests.local.waiting import wait_until
 from tests.sandbox_process import SandboxProcess
@@ -28,8 +28,7 @@ OURS = sorted(name for name, app in get_commands().items() if app in APPS)
 
 
 def environment(**more: str) -> dict[str, str]:
-    database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
-    return {**os.environ, "DATABASE_URL": database.geturl(), "PYTHONUNBUFFERED": "1", "COLUMNS": "100", **more}
+    return {**os.environ, "DATABASE_URL": database_url(), "PYTHONUNBUFFERED": "1", "COLUMNS": "100", **more}
 
 
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings as configured
 from django.contrib.auth.models import User
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
@@ -33,6 +32,7 @@ from payments.events import PaymentDeclined, RefundProcessed
 from shop.events import InventoryUnavailable, Line, OrderAccepted, OrderCancelled, OrderShipped
 from shop.models import Order, Product, ShippingMethod, Stock
 from shop.services import CartLine, Contact, place_order
+from tests.database_url import database_url
 from tests.sandbox_process import SandboxProcess
 from tests.threads import together
 
@@ -313,10 +313,9 @@ def test_a_worker_that_dies_after_recording_has_sent_its_mail(provider: SandboxP
 
 def _send_messages(provider: SandboxProcess, **extra: str) -> int:
     """`manage.py send_messages` as a process of its own, on the tests' database; its exit code."""
-    database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
     environment = {
         **os.environ,
-        "DATABASE_URL": database.geturl(),
+        "DATABASE_URL": database_url(),
         "SENDGRID_API_BASE": provider.url,
         **{name.upper(): value for name, value in extra.items()},
     }

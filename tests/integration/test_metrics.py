@@ -6,7 +6,6 @@ import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.db import connection
@@ -17,6 +16,7 @@ from payments.models import Payment
 from shop.local.ports import first_free
 from shop.models import Order
 from shop.schedules import check_books
+from tests.database_url import database_url
 from tests.integration.orders import offer, place
 from tests.local.waiting import wait_until
 from tests.sandbox_process import SandboxProcess
@@ -100,8 +100,7 @@ def test_a_workers_process_counts_its_calls(sandbox: SandboxProcess) -> None:
 
 
 def worker_environment(sandbox: SandboxProcess) -> dict[str, str]:
-    address = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
-    return {**os.environ, "DATABASE_URL": address, "STRIPE_API_BASE": sandbox.url, "DOORBELL_DIR": "off"}
+    return {**os.environ, "DATABASE_URL": database_url(), "STRIPE_API_BASE": sandbox.url, "DOORBELL_DIR": "off"}
 
 
 def read(port: int) -> dict[str, float]:

@@ -7,10 +7,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django_q.models import Schedule
 
@@ -18,6 +16,7 @@ from notifications.models import Message
 from outbox.models import Heartbeat
 from shop import schedules
 from shop.models import Order
+from tests.database_url import database_url
 from tests.integration.orders import offer, place
 from tests.sandbox_process import SandboxProcess
 
@@ -49,10 +48,9 @@ def test_the_schedules_are_seen_in_the_admin(admin_client: Client) -> None:
 def test_the_sweep_alone_carries_an_order_through(sandbox: SandboxProcess, tmp_path: Path) -> None:
     sandbox.clear_faults()
     order = place(offer()).order
-    server = urlsplit(os.environ["DATABASE_URL"])
     environment = {
         **os.environ,
-        "DATABASE_URL": server._replace(path=f"/{connection.settings_dict['NAME']}").geturl(),
+        "DATABASE_URL": database_url(),
         "STRIPE_API_BASE": sandbox.url,
         "SENDGRID_API_BASE": sandbox.url,
     }

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -27,6 +26,7 @@ from shop.decisions import cancel_order, review_order
 from shop.models import Concern, Order, OrderLine, Screening
 from shop.process_managers import NotPossible
 from shop.screening_worker import make_engine
+from tests.database_url import database_url
 from tests.integration.orders import offer, place
 from tests.sandbox_process import SandboxProcess
 from tests.threads import together
@@ -273,10 +273,9 @@ def test_a_refused_question_is_left_to_a_person_at_once(world: SandboxProcess) -
 
 def run_worker(world: SandboxProcess, *, crash_point: str) -> int:
     """`manage.py run_workers screenings` on the tests' database, until it dies; its exit code."""
-    database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}")
     environment = {
         **os.environ,
-        "DATABASE_URL": database.geturl(),
+        "DATABASE_URL": database_url(),
         "SCREENING_URL": f"{world.url}/screening",
         "CRASH_POINT": crash_point,
     }

@@ -7,10 +7,8 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
 
 from outbox.loops import beat
@@ -20,6 +18,7 @@ from outbox.purging import forget_dead_processes
 from shop.local.guardian import is_running
 from shop.local.store import scheduler_beats
 from shop.local.supervisor import Program, Supervisor
+from tests.database_url import database_url
 from tests.local.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,10 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).parents[2]
 # Seconds; the real ones are minutes. The scheduler's first sweep comes half a minute after its start.
 PATIENCE = 2.0
-
-
-def database_url() -> str:
-    return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
 
 
 @pytest.fixture
