@@ -8,10 +8,10 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 
 from outbox.management.commanding import StoreCommand
-from payments.differences import Report
 from payments.models import Difference
 from payments.money import display
 from payments.reconciliation import reconcile
+from payments.reconciliation.differences import Report
 
 COUNTS = ("pages", "intents", "refunds", "nudged", "adopted", "resolved", "open")
 

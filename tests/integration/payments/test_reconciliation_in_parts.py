@@ -12,9 +12,9 @@ from django.core.management import call_command
 from django.db.models.functions import Now
 
 from payments import reconciliation
-from payments.differences import Report
 from payments.models import Bucket, Difference, ReconciliationCursor
 from payments.reconciliation import reconcile
+from payments.reconciliation.differences import Report
 from tests.integration.payments.reconciling import kinds, settled
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from payments import limiter
-from payments.comparing import made
 from payments.gateways.base import BankRefund, Intent, Page
 from payments.models import ReconciliationCursor
+from payments.reconciliation.comparing import made
 
 Shown = TypeVar("Shown", Intent, BankRefund)
 

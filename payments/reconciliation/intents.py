@@ -10,11 +10,11 @@ from django.db.models.functions import Now
 
 from outbox import claims
 from payments import limiter, services
-from payments.comparing import FREE, busy, made, payments_by
-from payments.differences import MACHINE, Found, Report
 from payments.gateways.base import Gateway, Intent, IntentStatus, Outcome
 from payments.models import Difference, Payment, PaymentAttempt, Refund
 from payments.money import display
+from payments.reconciliation.comparing import FREE, busy, made, payments_by
+from payments.reconciliation.differences import MACHINE, Found, Report
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from django.db.models.functions import Now
 
 from outbox import claims
 from payments import limiter
-from payments.comparing import FREE, busy, made, payments_by
-from payments.differences import Found, Report
 from payments.gateways.base import BankRefund, Gateway, Outcome
 from payments.models import Difference, Payment, Refund
 from payments.money import display
+from payments.reconciliation.comparing import FREE, busy, made, payments_by
+from payments.reconciliation.differences import Found, Report
 
 logger = logging.getLogger(__name__)
 

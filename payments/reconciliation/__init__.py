@@ -17,13 +17,14 @@ from django.conf import settings
 from django.db.models import Q
 
 from outbox.database import database_now
-from payments import differences, gateways
-from payments.bank_lists import Clock, Reading
-from payments.differences import Report
+from payments import gateways
 from payments.gateways.base import Gateway, IntentStatus
-from payments.intent_comparison import compare_intents, missing_intents
 from payments.models import Difference, Payment, ReconciliationCursor, Refund
-from payments.refund_comparison import compare_refunds, missing_refunds
+from payments.reconciliation import differences
+from payments.reconciliation.differences import Report
+from payments.reconciliation.intents import compare_intents, missing_intents
+from payments.reconciliation.lists import Clock, Reading
+from payments.reconciliation.refunds import compare_refunds, missing_refunds
 
 logger = logging.getLogger(__name__)
 
