@@ -52,6 +52,30 @@ def test_positions_are_dense_and_staging_is_emptied() -> None:
     assert [event.payload["step"] for event in Event.objects.order_by("position")] == list(range(1, 16))
 
 
+def test_what_commits_late_is_not_passed_over() -> None:
+    """It took its number in the staging table before another that was committed, relayed and read in between."""
+    staged, read = threading.Event(), threading.Event()
+
+    def late() -> None:
+        with transaction.atomic():
+            publish(Stepped(counter=1, step=1))
+            staged.set()
+            assert read.wait(timeout=30)
+
+    def meanwhile() -> None:
+        assert staged.wait(timeout=30)
+        step(2)
+        assert relay_all() == 1
+        assert dispatch_all("reader") == 1
+        read.set()
+
+    with subscribed("reader"):
+        together(late, meanwhile)
+        assert relay_all() == 1
+        assert dispatch_all("reader") == 1
+        assert [(position, counter) for position, counter, _ in seen("reader")] == [(1, 2), (2, 1)]
+
+
 def test_the_log_refuses_changes() -> None:
     step(1)
     relay_all()
