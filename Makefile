@@ -2,10 +2,8 @@
 
 PYTHON ?= python3
 # More than cores, as many tests wait for other processes; a file stays on one, as its tests share a store.
-# Browser tests run by themselves: Playwright's event loop and Django's ORM do not go together in one thread. They run
-# beside the others, and are shown after them.
+# Browser tests run by themselves: Playwright's event loop and Django's ORM do not go together in one thread.
 TEST_PROCESSES ?= 4
-BROWSER_LOG := var/browser-tests.log
 PY := .venv/bin/python
 UV := .venv/bin/uv
 READY := .venv/.ready
@@ -36,12 +34,8 @@ smoke: $(READY) ## 60 shoppers order in a store of its own, then the money is ch
 	@exec $(PY) manage.py demo --orders 60 --exit
 
 test: $(READY) ## all tests, on a PostgreSQL of their own (or on DATABASE_URL); some: make test ARGS=tests/unit
-	@mkdir -p $(dir $(BROWSER_LOG))
-	@$(PY) -m pytest -n 2 --dist loadfile -m browser $(ARGS) >$(BROWSER_LOG) 2>&1 & browser=$$!; \
-	trap 'kill $$browser 2>/dev/null' EXIT INT TERM; \
-	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not browser" $(ARGS); status=$$?; \
-	[ $$status != 5 ] || status=0; \
-	wait $$browser || [ $$? = 5 ] || status=1; cat $(BROWSER_LOG); exit $$status # 5: none among ARGS
+	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not browser" $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile -m browser $(ARGS) || [ $$? = 5 ] # none among ARGS
 
 crash-points: $(READY) ## every crash point, each fault, first and second hit, on real processes: half an hour
 	CRASH_POINTS=all $(PY) -m pytest -p no:randomly tests/faults/test_crashes_*.py tests/faults/test_boundaries.py $(ARGS)
