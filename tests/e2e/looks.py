@@ -21,8 +21,6 @@ LOOKS: dict[str, tuple[dict[str, int], str]] = {
 }
 # Of axe-core's four degrees, those that shut somebody out.
 SHUTS_OUT = ("serious", "critical")
-# What passes need not be described node by node: on a long list that is most of the work.
-_ONLY_WRONG = {"resultTypes": ["violations"]}
 PICTURES = Path(__file__).parents[2] / "var" / "pictures"
 # Images further down load when somebody scrolls there; nobody does.
 _LOAD_ALL = """() => Promise.all([...document.images].map((each) => {
@@ -52,7 +50,7 @@ def inspect(page: Page, name: str) -> None:
 
 
 def _problems(page: Page) -> list[str]:
-    violations: list[dict[str, Any]] = Axe().run(page, options=_ONLY_WRONG).response["violations"]
+    violations: list[dict[str, Any]] = Axe().run(page).response["violations"]
     return [
         f"{violation['impact']} {violation['id']} at {' '.join(map(str, node['target']))}: {node['failureSummary']}"
         for violation in violations

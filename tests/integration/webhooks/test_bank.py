@@ -364,6 +364,8 @@ def test_a_bank_that_does_not_answer_stops_nothing(world: "World", caplog: pytes
 def test_a_refund_that_fails_later_is_told_through_its_webhook(world: "World") -> None:
     from payments.refund_worker import make_engine
 
+    # Not before the first look: on a busy machine that takes longer than the bank needs to change its mind.
+    world.sandbox.add_fault("webhook.stripe", "delay", seconds=2, match="refund.failed")
     payment = world.payment(card="pm_card_refundFail")
     world.work()
     refund = refunds.request_refund(
