@@ -37,7 +37,7 @@ DEADLINES = {
     "SCREENING_TIMEOUT": "3",
 }
 # Shoppers at once, of each kind: those who only order, and one in so many who stays and sees their order through.
-AT_ONCE = 28
+AT_ONCE = 16
 STAY_ONE_IN = 4
 # What the summary counts.
 COUNTED = {
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--duration", type=float, default=60.0, help="seconds of kills and faults (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of everything that goes wrong (%(default)s)")
-    parser.add_argument("--orders", type=int, default=0, help="shoppers (eight for each second)")
+    parser.add_argument("--orders", type=int, default=0, help="shoppers (seven for each second)")
     options = parser.parse_args(arguments)
     os.environ.update(DEADLINES)
     folder = Path(tempfile.mkdtemp(prefix="store-chaos-"))
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
-    orders = orders or round(8 * duration)
+    orders = orders or round(7 * duration)
     port = first_free(start=PORT)
     take(port)
     sandbox_port = first_free(start=port + 1)
