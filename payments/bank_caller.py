@@ -6,6 +6,7 @@ subclass knows one kind of claimed row.
 
 import datetime as dt
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
@@ -30,6 +31,9 @@ StepT = TypeVar("StepT")
 ViewT = TypeVar("ViewT")
 VerdictT = TypeVar("VerdictT")
 
+# Until the next claim goes on where one has made all the calls that its lease allows.
+GO_ON_IN = dt.timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankCall(Generic[RowT, StepT]):
@@ -48,7 +52,7 @@ class BankCall(Generic[RowT, StepT]):
         return self.asked.step
 
 
-class BankCaller(Generic[RowT, StepT, ViewT, VerdictT]):
+class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     """A `Caller` for the engine. What is decided about a row is a call (`Asked`), or a verdict that gives it back."""
 
     model: type[RowT]
@@ -63,39 +67,40 @@ class BankCaller(Generic[RowT, StepT, ViewT, VerdictT]):
 
     # --- what a subclass knows --------------------------------------------------------------------
 
+    @abstractmethod
     def _views(self, rows: Sequence[RowT]) -> dict[int, ViewT]:
         """What its policy needs, by row; everything read in sets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _first(self, row: RowT, view: ViewT) -> Asked[RowT, StepT] | VerdictT:
         """What to do with a row that was just claimed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _next(
         self, call: BankCall[RowT, StepT], row: RowT, view: ViewT, answer: Answer
     ) -> Asked[RowT, StepT] | VerdictT:
         """What to do after an answer; `row` is fresh, and `view` knows of the answer. What the answer alone tells (the
         bank's id) is saved here."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _resting(self, view: ViewT) -> str:
         """The status of a row that goes back without news."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _in_doubt(self, row: RowT) -> str:
         """The status of a row whose answer cannot be stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _moves_money(self, row: RowT, step: StepT) -> bool:
-        raise NotImplementedError
+        """Whether the breaker has a say in it."""
 
+    @abstractmethod
     def _attempts(self, asked: Sequence[Asked[RowT, StepT]]) -> list[PaymentAttempt]:
         """The journal's rows for these calls, not saved yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _finish(self, row: RowT, verdict: VerdictT, *, seen: int) -> None:
         """Write the verdict by token and publish what it means. Raises ClaimLost."""
-        raise NotImplementedError
 
     # --- claim ------------------------------------------------------------------------------------
 
@@ -127,6 +132,10 @@ class BankCaller(Generic[RowT, StepT, ViewT, VerdictT]):
             return Asked(row=row, step=step, seen=row.nudges, was_due=row.due_at, moves_money=moves_money)
         return replace(after.asked, row=row, step=step, moves_money=moves_money, number=after.asked.number + 1)
 
+    def _go_on(self, call: BankCall[RowT, StepT], row: RowT, step: StepT) -> Asked[RowT, StepT] | None:
+        """The call after this one; None where the lease allows no more: the next claim goes on there."""
+        return self._asked(row, step, after=call) if call.asked.number < self.max_calls else None
+
     def _open(self, asked: Sequence[Asked[RowT, StepT]]) -> list[BankCall[RowT, StepT]]:
         """Journal the calls, before any of them is made."""
         if not asked:
@@ -148,9 +157,9 @@ class BankCaller(Generic[RowT, StepT, ViewT, VerdictT]):
 
     # --- call -------------------------------------------------------------------------------------
 
+    @abstractmethod
     def perform(self, call: BankCall[RowT, StepT]) -> Answer:
         """Make the call, in a pool thread and without the database."""
-        raise NotImplementedError
 
     def failed(self, call: BankCall[RowT, StepT], error: Exception) -> Answer:
         return Answer(outcome=Outcome.UNKNOWN, code="internal_error", message=f"{type(error).__name__}: {error}")

@@ -1,6 +1,5 @@
 """The refund worker: the sister of the payments worker, for money that goes back."""
 
-import datetime as dt
 import logging
 from collections.abc import Sequence
 
@@ -59,9 +58,7 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
         step = next_step(view, call.step, answer)
         if not isinstance(step, Phase):
             return step
-        if call.asked.number < self.max_calls:
-            return self._asked(row, step, after=call)
-        return Verdict(status=self._in_doubt(row), due_in=dt.timedelta(seconds=1))
+        return self._go_on(call, row, step) or Verdict(status=self._in_doubt(row), due_in=bank_caller.GO_ON_IN)
 
     def _resting(self, view: View) -> str:
         return resting(view)

@@ -69,10 +69,7 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
         step = next_step(view, call.step.phase, answer)
         if not isinstance(step, Call):
             return step
-        if call.asked.number < self.max_calls:
-            return self._asked(row, step, after=call)
-        # The next claim goes on where this one has made all the calls its lease allows.
-        return Verdict(status=self._in_doubt(row), due_in=dt.timedelta(seconds=1))
+        return self._go_on(call, row, step) or Verdict(status=self._in_doubt(row), due_in=bank_caller.GO_ON_IN)
 
     def _resting(self, view: View) -> str:
         return resting(view)

@@ -40,7 +40,9 @@ def compare_intents(intents: Sequence[Intent], report: Report, settled_before: d
         payment = known.get(intent.id) or meant.get(intent.payment_ref)
         if payment is None:
             if intent.payment_ref and intent.status in LIVE:
-                report.found.append(_unknown(intent))
+                report.found.append(
+                    _found(intent, Kind.UNKNOWN_PAYMENT, None, f"we have no payment {intent.payment_ref}")
+                )
             continue
         if payment.pk in held or made(intent) > settled_before:
             report.undecided.add(intent.id)
@@ -53,7 +55,7 @@ def compare_intents(intents: Sequence[Intent], report: Report, settled_before: d
         if payment.intent_id != intent.id:
             if intent.status in LIVE:
                 has = payment.intent_id or "none"
-                report.found.append(_of(payment, intent, Kind.TWO_INTENTS, f"the payment has {has}"))
+                report.found.append(_found(intent, Kind.TWO_INTENTS, payment, f"the payment has {has}"))
             continue
         _compare(payment, intent, report)
 
@@ -61,7 +63,7 @@ def compare_intents(intents: Sequence[Intent], report: Report, settled_before: d
 def _compare(payment: Payment, intent: Intent, report: Report) -> None:
     if (payment.amount, payment.currency) != (intent.amount, intent.currency):
         ours = f"ours is over {display(amount=payment.amount, currency=payment.currency)}"
-        report.found.append(_of(payment, intent, Kind.INTENT_DIFFERS, ours))
+        report.found.append(_found(intent, Kind.INTENT_DIFFERS, payment, ours))
     if intent.status != IntentStatus.SUCCEEDED or payment.status == Payment.Status.SUCCEEDED:
         return
     final = payment.settled_at is not None
@@ -72,7 +74,7 @@ def _compare(payment: Payment, intent: Intent, report: Report) -> None:
         services.wake_charged(intent_id=intent.id)
         report.nudged += claims.nudge(Payment.objects.filter(pk=payment.pk))
     report.found.append(
-        _of(payment, intent, Kind.CHARGED_NOT_PAID, f"our payment is {payment.status}", healing=can_heal)
+        _found(intent, Kind.CHARGED_NOT_PAID, payment, f"our payment is {payment.status}", healing=can_heal)
     )
 
 
@@ -120,24 +122,17 @@ def missing_intents(bank: Gateway, payments: QuerySet[Payment], report: Report, 
             continue
         if answer.outcome not in (Outcome.ANSWERED, Outcome.REFUSED):
             raise ConnectionError(f"The bank did not show {payment.intent_id}: {answer.outcome} {answer.message}")
-        there = answer.intent.status if answer.intent else "not there"
-        report.found.append(
-            Found(
-                kind=Kind.PAID_NOT_CHARGED,
-                about=payment.intent_id,
-                amount=payment.amount,
-                currency=payment.currency,
-                detail=f"our payment is paid; at the bank the intent is {there}",
-                happened_at=payment.created_at,
-                payment=payment,
-                intent_id=payment.intent_id,
-                order_id=payment.order_id,
-                reference=payment.reference,
-            )
+        there = Intent(
+            id=payment.intent_id,
+            status=answer.intent.status if answer.intent else "not there",
+            amount=payment.amount,
+            currency=payment.currency,
+            created=payment.created_at,
         )
+        report.found.append(_found(there, Kind.PAID_NOT_CHARGED, payment, "our payment is paid"))
 
 
-def _of(payment: Payment, intent: Intent, kind: Kind, ours: str, *, healing: bool = False) -> Found:
+def _found(intent: Intent, kind: Kind, payment: Payment | None, ours: str, *, healing: bool = False) -> Found:
     return Found(
         kind=kind,
         about=intent.id,
@@ -147,23 +142,9 @@ def _of(payment: Payment, intent: Intent, kind: Kind, ours: str, *, healing: boo
         happened_at=made(intent),
         payment=payment,
         intent_id=intent.id,
-        order_id=payment.order_id,
-        reference=payment.reference,
+        order_id=payment.order_id if payment else intent.order_ref,
+        reference=payment.reference if payment else intent.reference,
         healing=healing,
-    )
-
-
-def _unknown(intent: Intent) -> Found:
-    return Found(
-        kind=Kind.UNKNOWN_PAYMENT,
-        about=intent.id,
-        amount=intent.amount,
-        currency=intent.currency,
-        detail=f"at the bank {_said(intent)}; we have no payment {intent.payment_ref}",
-        happened_at=made(intent),
-        intent_id=intent.id,
-        order_id=intent.order_ref,
-        reference=intent.reference,
     )
 
 

@@ -45,13 +45,13 @@ def compare_refunds(refunds: Sequence[BankRefund], report: Report, settled_befor
         if ours is None:
             # Not ours at all: another system of the same account has refunded its own charge.
             if refund.status not in GONE and (payment is not None or refund.refund_ref):
-                report.found.append(_refund_found(refund, Kind.REFUND_WITHOUT_ROW, payment, "we have no such refund"))
+                report.found.append(_found(refund, Kind.REFUND_WITHOUT_ROW, payment, "we have no such refund"))
         elif ours.payment_id in held or ours.pk in claimed:
             report.undecided.add(refund.id)
         elif ours.refund_id not in ("", refund.id):
             # Both carry our id: what was sent twice is one row and two refunds.
             report.found.append(
-                _refund_found(refund, Kind.REFUND_WITHOUT_ROW, ours.payment, f"its row is of {ours.refund_id}")
+                _found(refund, Kind.REFUND_WITHOUT_ROW, ours.payment, f"its row is of {ours.refund_id}")
             )
         else:
             _compare_refund(ours, refund, report)
@@ -65,14 +65,14 @@ def _compare_refund(ours: Refund, refund: BankRefund, report: Report) -> None:
             return
     if (ours.amount, ours.currency) != (refund.amount, refund.currency):
         detail = f"ours is over {display(amount=ours.amount, currency=ours.currency)}"
-        report.found.append(_refund_found(refund, Kind.REFUND_DIFFERS, ours.payment, detail))
+        report.found.append(_found(refund, Kind.REFUND_DIFFERS, ours.payment, detail))
     elif (refund.status in GONE) != (ours.status in Refund.FINAL) or (
         refund.status == "succeeded" and ours.status != Refund.Status.SUCCEEDED
     ):
         can_heal = ours.status in Refund.NUDGED and not ours.blocked_reason
         report.nudged += claims.nudge(Refund.objects.filter(pk=ours.pk)) if can_heal else 0
         detail = f"ours is {ours.status}"
-        report.found.append(_refund_found(refund, Kind.REFUND_DIFFERS, ours.payment, detail, healing=can_heal))
+        report.found.append(_found(refund, Kind.REFUND_DIFFERS, ours.payment, detail, healing=can_heal))
 
 
 def _adopt_refund(ours: Refund, refund: BankRefund) -> bool:
@@ -108,13 +108,11 @@ def missing_refunds(bank: Gateway, refunds: QuerySet[Refund], report: Report, *,
                 intent_id=ours.payment.intent_id,
                 created=ours.created_at,
             )
-            found = _refund_found(there, Kind.REFUND_NOT_AT_BANK, ours.payment, f"ours is {ours.status}")
+            found = _found(there, Kind.REFUND_NOT_AT_BANK, ours.payment, f"ours is {ours.status}")
             report.found.append(found)
 
 
-def _refund_found(
-    refund: BankRefund, kind: Kind, payment: Payment | None, ours: str, *, healing: bool = False
-) -> Found:
+def _found(refund: BankRefund, kind: Kind, payment: Payment | None, ours: str, *, healing: bool = False) -> Found:
     return Found(
         kind=kind,
         about=refund.id,
