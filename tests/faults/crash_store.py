@@ -72,7 +72,7 @@ class CrashStore:
         self._proxied = proxied
         self._folder = folder
         self._worker: subprocess.Popen[bytes] | None = None
-        self._dead: list[int] = []
+        self.dead: list[int] = []
         self._buried_at = 0.0
         self._claims: dict[str, float] = {}
         self._turning = threading.Lock()
@@ -159,20 +159,20 @@ class CrashStore:
         running.enter_context(override_settings(STRIPE_API_BASE=self.sandbox.url, SENDGRID_API_BASE=self.sandbox.url))
         assert self.manage("migrate", "--verbosity", "0") == 0
         assert self.manage("seed_catalogue", "--stock", "5000") == 0
-        self.web.start(**self._of(self.web_database))
-        running.callback(self._end_worker)
+        self.web.start(**self.environment_of(self.web_database))
+        running.callback(self.end_worker)
         self.start_worker()
         self.feed_token = feed_tokens.create(feed="warehouse", name="pretend")
         self.warehouse_file = self._folder / "warehouse.jsonl"
-        self._warehouse = Warehouse(
+        self.warehouse = Warehouse(
             file=WarehouseFile(self.warehouse_file),
             base_url=self.web.url,
             token=self.feed_token,
             habits=Habits(),
         )
-        running.callback(self._warehouse.close)
+        running.callback(self.warehouse.close)
 
-    def _of(self, database: Proxy) -> dict[str, str]:
+    def environment_of(self, database: Proxy) -> dict[str, str]:
         """The environment of a process that reaches PostgreSQL through this proxy."""
         known = connection.settings_dict
         account = f"{self.role}:{self.role}"
@@ -186,7 +186,7 @@ class CrashStore:
 
     def manage(self, *arguments: str, **further: str) -> int:
         """Run a command without the baton to its end; its exit status."""
-        environment = {**os.environ, **self._of(self.worker_database), "CRASH_BATON": "", **further}
+        environment = {**os.environ, **self.environment_of(self.worker_database), "CRASH_BATON": "", **further}
         with (self._folder / "manage.log").open("ab") as log:
             command = [sys.executable, "manage.py", *arguments]
             return subprocess.run(command, cwd=ROOT, env=environment, check=False, stdout=log, stderr=log).returncode
@@ -203,13 +203,13 @@ class CrashStore:
             self._worker = subprocess.Popen(
                 [sys.executable, "manage.py", "run_workers"],
                 cwd=ROOT,
-                env={**os.environ, **self._of(self.worker_database)},
+                env={**os.environ, **self.environment_of(self.worker_database)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
 
-    def _end_worker(self) -> None:
+    def end_worker(self) -> None:
         process, self._worker = self._worker, None
         if process is not None:
             process.kill()
@@ -241,7 +241,7 @@ class CrashStore:
 
     def _kill(self, held: Held, *, is_worker: bool) -> None:
         held.kill()
-        self._dead.append(held.pid)
+        self.dead.append(held.pid)
         if is_worker:
             assert self._worker is not None
             assert self._worker.wait(PATIENCE) == -signal.SIGKILL
@@ -273,7 +273,7 @@ class CrashStore:
         """Let the warehouse read, pick and report once; False when there is nothing left to do."""
         with self._turning:
             try:
-                return self._warehouse.turn()
+                return self.warehouse.turn()
             except Unreachable:
                 return True
 
@@ -294,7 +294,7 @@ class CrashStore:
         over = [
             token
             for token, since in self._claims.items()
-            if held[token] in self._dead[-3:] or self._buried_at > since + OLD_CLAIM
+            if held[token] in self.dead[-3:] or self._buried_at > since + OLD_CLAIM
         ]
         if not over:
             return

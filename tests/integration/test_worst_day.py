@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,15 @@ def backup_of(store: "CrashStore") -> str:
     return f"{store.role}_backup"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """What bank and mailbox have: charges by order, refunds, mails by subject."""
+
+    charges: Counter[int]
+    refunds: int
+    mails: Counter[str]
+
+
 class Day:
     """What happened to each order, by name: the address of its page, and its id."""
 
@@ -89,12 +99,12 @@ class Day:
 
     def stop(self) -> None:
         """As the machine dies: what is claimed stays claimed."""
-        self.store._end_worker()
+        self.store.end_worker()
         self.store.web.kill()
         connection.close()
 
     def start_web(self) -> None:
-        self.store.web.start(**self.store._of(self.store.web_database))
+        self.store.web.start(**self.store.environment_of(self.store.web_database))
 
     def copy(self, source: str, copy: str) -> None:
         with psycopg.connect(self.store.address("postgres"), autocommit=True) as session:
@@ -124,7 +134,7 @@ class Day:
 
 def run(store: "CrashStore", *arguments: str) -> tuple[int, str]:
     """A command in a process of its own; its exit code and what it printed."""
-    environment = {**os.environ, **store._of(store.worker_database), "CRASH_BATON": ""}
+    environment = {**os.environ, **store.environment_of(store.worker_database), "CRASH_BATON": ""}
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
@@ -146,16 +156,32 @@ def machines_are_idle(store: "CrashStore") -> None:
     store.wait_until(idle, "the machines are never idle")
 
 
+HEALED = ("another card later", "being charged", "placed, and nobody has looked yet")
+
+
 @pytest.mark.timeout(420)
 def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
-    from payments.models import Difference, Payment
-    from shop.models import Order
-    from tests.faults.scenarios import DECLINED
-
     name = connection.settings_dict["NAME"]
     day = Day(store)
+    slow = like_any_other(day)
+    day.copy(name, backup_of(store))
+    kept = day.mails()
+    store.sandbox.remove_fault(slow)
+    before, ahead = all_this_is_lost(day)
+    reports = [line for line in _lines(store.warehouse_file) if line["line"] == "report"]
+    day.stop()
+    day.copy(backup_of(store), name)
+    the_disk_has_died(day)
+    the_bank_first(day, before)
+    then_the_warehouse(day, reports, ahead=ahead, lost_history=tmp_path / "lost-history.jsonl")
+    what_is_left(day, before, kept)
 
-    # --- a day like any other, until the backup ---------------------------------------------------
+
+def like_any_other(day: Day) -> int:
+    """Until the backup, which finds workers in the middle of their calls; the fault that makes the bank slow."""
+    from tests.faults.scenarios import DECLINED
+
+    store = day.store
     for each in ("shipped", "refunded later"):
         day.place(each)
         day.until(each, "shipped", ships=True)
@@ -163,28 +189,31 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
     day.until("another card later", "payment_declined")
     day.place("cancelled later")
     day.until("cancelled later", "accepted")
-    rule = store.sandbox.add_fault("payment_intents.confirm", "delay", seconds=4, times=1)
+    slow = store.sandbox.add_fault("payment_intents.confirm", "delay", seconds=4, times=1)
     day.place("being charged")
     store.wait_until(
         lambda: bool(store.sql("SELECT 1 FROM payments_payment WHERE token IS NOT NULL AND intent_id <> ''")),
         "its confirm is never under way",
     )
-    store._end_worker()
+    store.end_worker()
     day.place("placed, and nobody has looked yet")
     day.stop()
-    day.copy(name, backup_of(store))
-    kept = day.mails()
+    return slow
 
-    # --- it goes on: all of this is lost ----------------------------------------------------------
-    store.sandbox.remove_fault(rule)
+
+def all_this_is_lost(day: Day) -> tuple[Outside, int]:
+    """The day goes on. What is outside at its end, and how far the log had come."""
+    from tests.faults.scenarios import DECLINED
+
+    store = day.store
     day.start_web()
     store.start_worker()
-    store._dead.extend(_claimers(store))
+    store.dead.extend(_claimers(store))
     day.visit.round(lambda visit: visit.refund(day.paths["refunded later"]))
     day.visit.round(lambda visit: visit.give_card(day.paths["another card later"]))
     day.visit.round(lambda visit: visit.cancel(day.paths["cancelled later"]))
     day.until("cancelled later", "cancelled", ships=True)
-    for each in ("another card later", "being charged", "placed, and nobody has looked yet"):
+    for each in HEALED:
         day.until(each, "shipped", ships=True)
     day.place("lost")
     day.until("lost", "shipped", ships=True)
@@ -192,16 +221,17 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
     day.until("lost and declined", "payment_declined")
     store.wait_quiet(seconds=60)
     assert store.violations() == []
-    before = (day.charges(), day.refunds(), day.mails())
-    assert max(before[0].values()) == 1
-    assert before[1] == 2
-    reports = [line for line in _lines(store.warehouse_file) if line["line"] == "report"]
+    before = Outside(charges=day.charges(), refunds=day.refunds(), mails=day.mails())
+    assert max(before.charges.values()) == 1
+    assert before.refunds == 2
     ((ahead,),) = store.sql("SELECT position FROM outbox_loghead")
+    return before, ahead
 
-    # --- the disk dies; steps 1 to 5 --------------------------------------------------------------
-    day.stop()
-    day.copy(backup_of(store), name)
-    store._warehouse.close()
+
+def the_disk_has_died(day: Day) -> None:
+    """Steps 1 to 5."""
+    store = day.store
+    store.warehouse.close()
     assert run(store, "migrate", "--check")[0] == 0
     code, said = run(store, "check_money", "--live", "--json")
     assert code == 1
@@ -210,7 +240,13 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
     store.sql(NUMBERS)
     _set_paused(True, "restored")
 
-    # --- steps 6 to 8: the bank first, then the workers --------------------------------------------
+
+def the_bank_first(day: Day, before: Outside) -> None:
+    """Steps 6 to 8, then the workers."""
+    from payments.models import Difference, Payment
+    from shop.models import Order
+
+    store = day.store
     store.end_leases()
     code, said = run(store, "reconcile_payments")
     assert code == 1, said
@@ -220,12 +256,11 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
     machines_are_idle(store)
     code, said = run(store, "reconcile_payments")
     assert code == 1, said
-    assert (day.charges(), day.refunds()) == before[:2], "nobody was charged again, nothing was refunded again"
-
-    healed = ("another card later", "being charged", "placed, and nobody has looked yet")
-    for each in ("shipped", "refunded later", "cancelled later", *healed):
+    assert day.charges() == before.charges, "nobody was charged again"
+    assert day.refunds() == before.refunds, "nothing was refunded again"
+    for each in ("shipped", "refunded later", "cancelled later", *HEALED):
         assert Payment.objects.get(order_id=day.ids[each]).status == "succeeded", each
-    for each in healed:
+    for each in HEALED:
         assert Order.objects.get(pk=day.ids[each]).status == "accepted", each
     waiting = Difference.objects.filter(resolved_at__isnull=True, healing=False)
     assert sorted(waiting.values_list("kind", "order_id")) == sorted(
@@ -236,7 +271,10 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
         ]
     )
 
-    # --- steps 9 and 10: the warehouse ------------------------------------------------------------
+
+def then_the_warehouse(day: Day, reports: list[Json], *, ahead: int, lost_history: Path) -> None:
+    """Steps 9 and 10: it repeats its reports, and begins anew where the log is now."""
+    store = day.store
     day.start_web()
     partner = Partner("warehouse", name="theirs")
     assert problem(partner.get("/feeds/warehouse", after=ahead)) == (503, "paused")
@@ -245,35 +283,44 @@ def test_the_worst_day(store: "CrashStore", tmp_path: Path) -> None:
         answer = partner.post("/warehouse/shipments", body)
         lost = report["order_id"] == day.ids["lost"]
         assert answer.status_code in ((404,) if lost else (200, 201)), answer.content
-    store.warehouse_file.rename(tmp_path / "lost-history.jsonl")
+    store.warehouse_file.rename(lost_history)
     _set_paused(False, "their place is ours")
     _warehouse_with_a_new_place(store)
     day.place("after the restore")
     assert day.ids["after the restore"] > 100_000, "no number of a lost order is given again"
     day.until("after the restore", "shipped", ships=True)
     store.wait_quiet(seconds=60)
-    for each in healed:
+    for each in HEALED:
         day.until(each, "shipped")
     shipped = [line for line in _lines(store.warehouse_file) if line["line"] == "report" and line["kind"] == "shipped"]
     assert [each["order_id"] for each in shipped] == [day.ids["after the restore"]], "nothing was shipped a second time"
 
-    # --- steps 11 and 12: what is left ------------------------------------------------------------
-    code, said = run(store, "reconcile_payments")
-    code, said = run(store, "check_money", "--json", "--warehouse-file", str(store.warehouse_file))
-    twice = [subject for subject, times in day.mails().items() if times > 1]
-    assert max(day.mails().values()) == 2
-    handled_again = {Order.objects.get(pk=day.ids[each]).number for each in healed}
+
+def what_is_left(day: Day, before: Outside, kept: Counter[str]) -> None:
+    """Steps 11 and 12: what is with a person, and mails; `kept`: those that the backup knows of."""
+    from shop.models import Order
+
+    store = day.store
+    run(store, "reconcile_payments")
+    _, said = run(store, "check_money", "--json", "--warehouse-file", str(store.warehouse_file))
+    mails = day.mails()
+    twice = [subject for subject, times in mails.items() if times > 1]
+    assert max(mails.values()) == 2
+    handled_again = {Order.objects.get(pk=day.ids[each]).number for each in HEALED}
     assert all(any(number in subject for number in handled_again) for subject in twice), twice
     assert twice
     left = Counter((each["invariant"], each["what"]) for each in _differences(said))
-    assert left == {("Q4", "an accepted mail"): sum((before[2] - kept).values())}, "what is said of mails, and no more"
+    assert left == {("Q4", "an accepted mail"): sum((before.mails - kept).values())}, (
+        "what is said of mails, and no more"
+    )
     with_a_person = {(each["invariant"], each["what"]) for each in _excused(said)}
     assert with_a_person == {
         ("S1", "a charge's payment"),
         ("Q1", "the journal of an intent"),
         ("Q2", "a refund at the bank"),
     }
-    assert (day.charges() - before[0], day.refunds()) == (Counter({day.ids["after the restore"]: 1}), before[1])
+    assert day.charges() - before.charges == Counter({day.ids["after the restore"]: 1})
+    assert day.refunds() == before.refunds
 
 
 def _claimers(store: "CrashStore") -> list[int]:
@@ -294,7 +341,7 @@ def _warehouse_with_a_new_place(store: "CrashStore") -> None:
     from shop.simulation.warehouse_file import WarehouseFile
 
     token = feed_tokens.create(feed="warehouse", name="again")
-    store._warehouse = Warehouse(
+    store.warehouse = Warehouse(
         file=WarehouseFile(store.warehouse_file), base_url=store.web.url, token=token, habits=Habits()
     )
 
