@@ -94,6 +94,17 @@ def write_much(postgres: EmbeddedPostgres) -> None:
             session.execute("SELECT pg_logical_emit_message(false, 'x', repeat('x', 1024 * 1024))")
 
 
+def answers(postgres: EmbeddedPostgres) -> bool:
+    """Whether it does; started, where it has ended. A server that cannot write its log ends some time after its crash."""
+    if not postgres.is_running:
+        postgres.start()
+    try:
+        psycopg.connect(postgres.url).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def everything_is_in_order(store: CrashStore, everybody: list[Shopper]) -> None:
     """Those who were sent away come again; then everything goes its way."""
     for each in everybody:
@@ -136,7 +147,6 @@ def test_a_log_that_cannot_grow(store: CrashStore, postgres: EmbeddedPostgres) -
                 write_much(postgres)
             for each in everybody:
                 each.order()
-        if not postgres.is_running:
-            postgres.start()
+        store.wait_until(lambda: answers(postgres), "PostgreSQL answers")
         everything_is_in_order(store, everybody)
     assert store.worker_pid == worker
