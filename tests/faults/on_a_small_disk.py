@@ -95,7 +95,7 @@ def write_much(postgres: EmbeddedPostgres) -> None:
 
 
 def answers(postgres: EmbeddedPostgres) -> bool:
-    """Whether it does; started, where it has ended. A server that cannot write its log ends some time after its crash."""
+    """Whether it does; started, where it has ended. One without room for its log ends some time after it fell."""
     if not postgres.is_running:
         postgres.start()
     try:
