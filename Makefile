@@ -11,6 +11,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # uv works without a home folder, and trusts whom the machine trusts, as pip does.
 export UV_NO_CACHE := 1
 export UV_SYSTEM_CERTS := 1
+# A store is a dozen processes, a test run is hundreds: what each imports is compiled once, whatever the shell says.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
 
 # Values that production accepts, for the checks of a deployment: no service is called.
 PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \

@@ -25,16 +25,17 @@ class WarehouseFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        # A file object and not a bare number: closed twice, it closes nothing of somebody else's.
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "ab", buffering=0)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._fd)
+            self._file.close()
             raise FileInUse(f"Another warehouse works with {path}.") from None
         whole = path.read_bytes()
         # A line torn by a kill has had no consequence yet.
         complete = whole[: whole.rfind(b"\n") + 1]
-        os.ftruncate(self._fd, len(complete))
+        self._file.truncate(len(complete))
         self.lines: list[Json] = [json.loads(line) for line in complete.splitlines()]
         if not self.lines:
             _sync_folder(path.parent)
@@ -48,12 +49,12 @@ class WarehouseFile:
         """Write one line and wait until it is on the disk."""
         data = json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
         while data:
-            data = data[os.write(self._fd, data) :]
-        os.fsync(self._fd)
+            data = data[self._file.write(data) :]
+        os.fsync(self._file.fileno())
         return line
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -170,7 +170,7 @@ class CrashStore:
             token=self.feed_token,
             habits=Habits(),
         )
-        running.callback(self.warehouse.close)
+        running.callback(lambda: self.warehouse.close())  # whichever it is by then
 
     def environment_of(self, database: Proxy) -> dict[str, str]:
         """The environment of a process that reaches PostgreSQL through this proxy."""
