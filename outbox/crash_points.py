@@ -102,6 +102,14 @@ _baton = os.environ.get("CRASH_BATON", "")
 _watcher: Callable[[str], None] | None = None
 _is_watched = bool(_wanted or _baton)
 
+
+class _Call(threading.local):
+    """The call that this thread is making."""
+
+    point = ""
+
+
+_call = _Call()
 _hits: Counter[str] = Counter()
 _counting = threading.Lock()
 
@@ -117,7 +125,7 @@ def crash_point(name: str) -> None:
         return
     point = POINTS.get(name)
     if point is None:
-        raise Nameless(f"{name!r} is no crash point: declare it, and make calls inside outbox.transport.calling().")
+        raise Nameless(f"{name!r} is no crash point: declare it, and make calls inside calling().")
     if connection.in_atomic_block and not point.in_transaction:
         raise AssertionError(f"a transaction is open at {name}")
     if _watcher is not None:
@@ -132,6 +140,22 @@ def crash_point(name: str) -> None:
         _hand_over(name, hit)
     else:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def calling(point: str) -> Iterator[None]:
+    """Calls of this thread inside pass the crash point `point` once their request is out. A call outside has no
+    name, and fails while a test watches."""
+    _call.point = point
+    try:
+        yield
+    finally:
+        _call.point = ""
+
+
+def request_is_out() -> None:
+    """The point of the call that this thread is making."""
+    crash_point(_call.point)
 
 
 @contextmanager

@@ -55,6 +55,8 @@ def dispatch_once(name: str, *, limit: int = BATCH) -> int:
     LookupError for an unknown handler, and transient database errors after a rollback.
     """
     subscriber = registry.subscriber(name)
+    if not subscriptions.has_work(name):
+        return 0
     with transaction.atomic():
         subscription = subscriptions.lock_if_free(name)
         if subscription is None or subscription.paused:

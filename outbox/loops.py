@@ -23,9 +23,6 @@ from outbox.worker import Engine
 
 logger = logging.getLogger(__name__)
 
-# Seconds between polls of an idle loop. The doorbell does better on one machine; between machines this is
-# the latency. With jitter, so that many processes do not poll in step.
-IDLE_SECONDS = 0.1
 # Seconds of the longest pause after repeated errors: a database that comes back is used within it.
 LONGEST_PAUSE = 5.0
 # Seconds between heartbeats.
@@ -40,11 +37,11 @@ def process_name() -> str:
 class Loop:
     """One loop of this process. `run` returns after `stop` was called and its work is finished."""
 
-    def __init__(self, spec: LoopSpec, *, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, spec: LoopSpec) -> None:
         self.name = spec.name
         self._make = spec.make
         self._work: Work | None = None
-        self._idle_seconds = idle_seconds
+        self._idle_seconds = spec.idle_seconds
         self._stopping = threading.Event()
         self._bell = Doorbell(spec.name)
         self._pause = 0.0
@@ -92,6 +89,7 @@ class Loop:
             self._stopping.wait(self._pause)
             return
         if not moved:
+            # With jitter, so that many processes do not poll in step.
             self._bell.wait(self._idle_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
     def _ready(self) -> Work:

@@ -65,11 +65,8 @@ def queue(subscription: Subscription, rows: Sequence[tuple[int, Envelope]]) -> N
 
 def due(subscription: Subscription, *, limit: int) -> list[ParkedEvent]:
     """Parked events whose time has come, each the lowest of its stream, oldest first."""
-    return list(
-        ParkedEvent.objects.filter(
-            subscription=subscription, status=ParkedEvent.Status.RETRYING, due_at__lte=Now()
-        ).order_by("due_at", "number")[:limit]
-    )
+    due = ParkedEvent.objects.filter(ParkedEvent.IS_DUE, subscription=subscription)
+    return list(due.order_by("due_at", "number")[:limit])
 
 
 def failed_again(parked: ParkedEvent, *, error: str, bounded: bool) -> None:

@@ -16,6 +16,10 @@ from outbox.events import Delivery, DomainEvent, type_of
 Handler = Callable[[Sequence[Delivery[Any]]], None]
 Start = Literal["beginning", "now"]
 
+# Seconds between two looks of an idle loop. The doorbell does better on one machine; between machines this is the
+# latency, and for whatever becomes due by the clock.
+PROMPT, UNHURRIED = 0.1, 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscriber:
@@ -68,12 +72,14 @@ class Batches:
 class LoopSpec:
     """A loop that `run_workers` supervises and that the sweep runs in turn.
 
-    `group` is the name under which people start it; `name` is also the doorbell that wakes it.
+    `group` is the name under which people start it; `name` is also the doorbell that wakes it. `idle_seconds` is the
+    longest time between two looks of an idle loop whose doorbell does not ring.
     """
 
     name: str
     group: str
     make: Callable[[], Work]
+    idle_seconds: float
 
 
 _subscribers: dict[str, Subscriber] = {}
@@ -126,11 +132,12 @@ def unsubscribe(name: str) -> None:
     _feeds.pop(name, None)
 
 
-def loop(name: str, *, group: str, make: Callable[[], Work]) -> None:
-    """Register a loop. Raises ImproperlyConfigured when the name is taken."""
+def loop(name: str, *, group: str, make: Callable[[], Work], idle_seconds: float = PROMPT) -> None:
+    """Register a loop. UNHURRIED is one for which nobody waits at a page. Raises ImproperlyConfigured when the name is
+    taken."""
     if name in _loops:
         raise ImproperlyConfigured(f"Two loops call themselves {name!r}: rename one of them.")
-    _loops[name] = LoopSpec(name=name, group=group, make=make)
+    _loops[name] = LoopSpec(name=name, group=group, make=make, idle_seconds=idle_seconds)
 
 
 def subscriber(name: str) -> Subscriber:

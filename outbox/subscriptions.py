@@ -7,7 +7,7 @@ is under way. Lock order: cursor → head → the domain's rows.
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Min
+from django.db.models import Exists, F, Min, OuterRef, Subquery
 
 from outbox import decisions, registry
 from outbox.models import LogHead, ParkedEvent, Subscription
@@ -42,10 +42,23 @@ def lock(name: str) -> Subscription:
 
 def lock_if_free(name: str) -> Subscription | None:
     """The same without waiting: None when another process holds it."""
-    row = Subscription.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=name).first()
-    if row is None and not Subscription.objects.filter(pk=name).exists():
+    return Subscription.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=name).first()
+
+
+def has_work(name: str) -> bool:
+    """Whether there is anything to handle. One look, where taking the lock would be a write to the disk at every poll
+    of an idle reader. Raises Subscription.DoesNotExist for a name that was never created."""
+    due = ParkedEvent.objects.filter(ParkedEvent.IS_DUE, subscription=OuterRef("pk"))
+    place = (
+        Subscription.objects.filter(pk=name)
+        .annotate(head=Subquery(LogHead.objects.values("position")), has_due=Exists(due))
+        .values_list("position", "head", "has_due")
+        .first()
+    )
+    if place is None:
         raise Subscription.DoesNotExist(f"No subscription is called {name!r}: run `manage.py migrate`.")
-    return row
+    position, head, has_due = place
+    return has_due or position < head
 
 
 def set_paused(*, name: str, paused: bool, actor: str, reason: str) -> None:

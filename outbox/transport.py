@@ -11,7 +11,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -20,7 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError
 
-from outbox.crash_points import crash_point
+from outbox.crash_points import request_is_out
 
 # Seconds between two looks of the watchdog: the precision of a deadline.
 _WATCH_INTERVAL = 0.25
@@ -29,7 +28,6 @@ _WATCH_INTERVAL = 0.25
 class _Call(threading.local):
     """The call that this thread is making."""
 
-    point = ""
     deadline = 0.0
 
 
@@ -82,7 +80,7 @@ class _Watched:
     sock: socket.socket | None
 
     def getresponse(self) -> Any:
-        crash_point(_call.point)
+        request_is_out()
         if self.sock is not None and _call.deadline:
             _watchdog.watch(self.sock, _call.deadline)
         return super().getresponse()  # type: ignore[misc]  # the connection class behind this mixin
@@ -122,17 +120,6 @@ class DeadlineSession(requests.Session):
         finally:
             _call.deadline = 0.0
             _watchdog.release()
-
-
-@contextlib.contextmanager
-def calling(point: str) -> Iterator[None]:
-    """Calls of this thread inside pass the crash point `point` once their request is out. A call outside has no
-    name, and fails while a test watches."""
-    _call.point = point
-    try:
-        yield
-    finally:
-        _call.point = ""
 
 
 def never_sent(error: requests.RequestException) -> bool:

@@ -17,9 +17,8 @@ from django.db.models.functions import Now
 
 from outbox import claims, decisions
 from outbox.backoff import Backoff
-from outbox.crash_points import crash_point
+from outbox.crash_points import calling, crash_point
 from outbox.database import database_now, retried
-from outbox.transport import calling
 from payments import gateways, services
 from payments.gateways.base import BankNotice, Gateway
 from payments.models import BankEvent, BankEventCursor, Dispute, Payment, Refund

@@ -8,7 +8,6 @@ longer, up to a bound.
 
 import datetime as dt
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -213,17 +212,10 @@ class Prober:
     """Asks the bank for a word when the pause is over and no charge or refund came by: without it a store that takes
     no orders any more would never learn that the bank is back."""
 
-    # Seconds between two looks at the row.
-    EVERY = 1.0
-
     def __init__(self, gateway: Gateway | None = None) -> None:
         self._gateway = gateway
-        self._looked_at = 0.0
 
     def run_once(self) -> int:
-        if time.monotonic() - self._looked_at < self.EVERY:
-            return 0
-        self._looked_at = time.monotonic()
         return int(self.probe())
 
     def probe(self) -> bool:

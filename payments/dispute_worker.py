@@ -7,10 +7,9 @@ from typing import Any, Literal
 from django.db.models.functions import Now
 
 from outbox import claims
-from outbox.crash_points import crash_point
+from outbox.crash_points import calling, crash_point
 from outbox.events import DomainEvent
 from outbox.publisher import publish_all
-from outbox.transport import calling
 from outbox.worker import Engine
 from payments import bank_caller, gateways
 from payments.admission import Asked

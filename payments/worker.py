@@ -10,11 +10,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from outbox import claims
-from outbox.crash_points import crash_point
+from outbox.crash_points import calling, crash_point
 from outbox.database import database_now
 from outbox.events import DomainEvent
 from outbox.publisher import publish_all
-from outbox.transport import calling
 from outbox.worker import Engine
 from payments import bank_caller, gateways, journal, services
 from payments.admission import Asked

@@ -6,6 +6,11 @@ from payments.models import Dispute, Payment, Refund
 
 registry.loop(Payment.BELL, group="payments", make=worker.make_engine)
 registry.loop(Refund.BELL, group="payments", make=refund_worker.make_engine)
-registry.loop(Dispute.BELL, group="payments", make=dispute_worker.make_engine)
-registry.loop(bank_events.LOOP, group="payments", make=lambda: registry.Batches(bank_events.apply_events))
-registry.loop(breaker.LOOP, group="payments", make=breaker.Prober)
+registry.loop(Dispute.BELL, group="payments", make=dispute_worker.make_engine, idle_seconds=registry.UNHURRIED)
+registry.loop(
+    bank_events.LOOP,
+    group="payments",
+    make=lambda: registry.Batches(bank_events.apply_events),
+    idle_seconds=registry.UNHURRIED,
+)
+registry.loop(breaker.LOOP, group="payments", make=breaker.Prober, idle_seconds=registry.UNHURRIED)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Warning
 
+from outbox.management.commanding import SETTINGS
 from payments.gateways import is_live
 
 # Django's own measure of a secret key (django.core.checks.security).
@@ -177,7 +178,7 @@ CURRENCIES = frozenset(
 
 def register() -> None:
     """Called once, when the app is ready."""
-    checks.register(check_settings)
+    checks.register(check_settings, SETTINGS)
 
 
 def check_settings(app_configs: Any = None, **_: Any) -> list[CheckMessage]:

@@ -7,6 +7,7 @@ the order only if nothing else is against it and no person was faster; without o
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -17,13 +18,24 @@ from shop.acceptance import SCREENING
 from shop.acting import Decided
 from shop.decisions import review_order
 from shop.models import Concern, Order, Screening
-from shop.screening_service import Answer, Outcome
 
 Status = Screening.Status
+Outcome = Screening.Outcome
 
 # Who decides, in the order's decisions.
 ACTOR = "system:screening"
 AGAIN = Backoff(first=dt.timedelta(seconds=1), longest=dt.timedelta(minutes=1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is known about one call. `result` and `check_id`, the service's name for it, only when it was answered."""
+
+    outcome: Outcome
+    result: Literal["passed", "failed", ""] = ""
+    check_id: str = ""
+    detail: str = ""
+    retry_after: dt.timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,38 +4,26 @@
 the result `passed` or `failed`. Asked again under the same reference it answers the same.
 """
 
-import datetime as dt
 import hashlib
 import json
 import uuid
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
 import requests
 from django.conf import settings
 
-from outbox.transport import DeadlineSession, calling, never_sent, retry_after
-from shop.models import Order, Screening
+from outbox.crash_points import calling
+from outbox.transport import DeadlineSession, never_sent, retry_after
+from shop.models import Order
+from shop.screening import Answer, Outcome
 
-Outcome = Screening.Outcome
 Question = dict[str, Any]
 
 # Seconds to make a connection to one address of the service; nothing has been sent until then.
 _CONNECT_TIMEOUT = 5.0
 # Characters of the service's words that are kept.
 _DETAIL_LENGTH = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What is known about one call. `result` and `check_id`, the service's name for it, only when it was answered."""
-
-    outcome: Outcome
-    result: Literal["passed", "failed", ""] = ""
-    check_id: str = ""
-    detail: str = ""
-    retry_after: dt.timedelta | None = None
 
 
 class _Check(msgspec.Struct, frozen=True):

@@ -21,8 +21,8 @@ from outbox.worker import Engine
 from shop import screening_service
 from shop.acting import locked
 from shop.models import Order, Screening
-from shop.screening import after_call, conclude
-from shop.screening_service import Answer, Outcome, Question, ScreeningService, question
+from shop.screening import Answer, Outcome, after_call, conclude
+from shop.screening_service import Question, ScreeningService, question
 
 logger = logging.getLogger(__name__)
 

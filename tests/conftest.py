@@ -13,6 +13,7 @@ from typing import Any
 
 import django
 import pytest
+from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from shop.local.environment import Secrets, store_environment
@@ -57,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
         DJANGO_SETTINGS_MODULE="shop.settings",
     )
     django.setup()  # pytest-django would do it only with settings that are loaded already
+    # Each of Django's test clients would look through all static files; servers have settings of their own.
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.hookimpl(trylast=True)  # after the order was made random

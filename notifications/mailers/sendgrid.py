@@ -24,8 +24,9 @@ from sendgrid.helpers.eventwebhook import EventWebhook, EventWebhookHeader
 
 from notifications.mailers.base import MailNotice, Outcome, Receipt
 from notifications.models import Message
+from outbox.crash_points import calling
 from outbox.going_live import Reply
-from outbox.transport import DeadlineSession, calling, never_sent, retry_after
+from outbox.transport import DeadlineSession, never_sent, retry_after
 from outbox.webhooks import Malformed, NotConfigured, NotGenuine, check_age
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 
 from outbox.doorbell import Doorbell
-from outbox.loops import IDLE_SECONDS
 from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, positive
+from outbox.registry import PROMPT
 
 
 class BatchCommand(StoreCommand):
@@ -74,7 +74,7 @@ class BatchCommand(StoreCommand):
                     if not moved:
                         if not options["watch"]:
                             break
-                        bell.wait(IDLE_SECONDS)
+                        bell.wait(PROMPT)
         except LookupError as error:
             raise CommandError(str(error.args[0] if error.args else error), returncode=UNUSABLE) from error
         finally:

@@ -12,11 +12,14 @@ from django.db import Error
 INTERRUPTED = 130
 # Arguments that cannot be meant, and a database that cannot be used: nothing was done.
 UNUSABLE = 2
+# The tag of the system checks about settings. Django's own are about the code, which is what it was when it was made.
+SETTINGS = "settings"
 
 
 class StoreCommand(BaseCommand):
     """`exit_codes` and `examples` (arguments only) stand at the end of the help."""
 
+    requires_system_checks = [SETTINGS]
     exit_codes: ClassVar[Mapping[int, str]] = {0: "done"}
     examples: ClassVar[tuple[str, ...]] = ()
 

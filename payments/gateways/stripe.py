@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeVar
 import requests
 import stripe
 
+from outbox.crash_points import calling
 from outbox.going_live import Reply
-from outbox.transport import DeadlineSession, calling, never_sent, retry_after
+from outbox.transport import DeadlineSession, never_sent, retry_after
 from outbox.webhooks import Malformed, NotGenuine, check_age
 from payments.gateways import stripe_objects as objects
 from payments.gateways.base import Answer, BankNotice, BankRefund, Body, Intent, Outcome, Page

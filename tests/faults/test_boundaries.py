@@ -107,7 +107,8 @@ def server() -> Iterator[str]:
 
 _CALL = """
 import django; django.setup()
-from outbox.transport import DeadlineSession, calling
+from outbox.crash_points import calling
+from outbox.transport import DeadlineSession
 def call():
     with DeadlineSession(deadline=5, connections=1) as session:
         print(session.get({url!r}, timeout=5).status_code)

@@ -8,8 +8,8 @@ import pytest
 
 from shop.acceptance import Verdict, examine
 from shop.models import Order, Screening
-from shop.screening import after_call
-from shop.screening_service import Answer, Outcome, question
+from shop.screening import Answer, Outcome, after_call
+from shop.screening_service import question
 from shop.velocity import Pace
 
 CALM = Pace()

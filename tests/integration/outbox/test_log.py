@@ -11,11 +11,12 @@ from django.db import DatabaseError, connection, transaction
 from outbox import context, feeds, registry, subscriptions
 from outbox.context import Context
 from outbox.dispatcher import dispatch_once
+from outbox.doorbell import Doorbell
 from outbox.events import MalformedEvent, UnknownEventVersion, decode
 from outbox.models import Event, LogHead, OutboxRecord, Subscription
-from outbox.publisher import PublishOutsideTransaction, publish
+from outbox.publisher import RELAY, PublishOutsideTransaction, publish
 from outbox.purging import purge_once
-from outbox.relay import relay_once
+from outbox.relay import LOG, relay_once
 from tests.integration.outbox.things import (
     Stepped,
     dispatch_all,
@@ -191,13 +192,16 @@ def test_nothing_is_lost_doubled_or_disordered_under_concurrency() -> None:
         return 0
 
     def relay() -> int:
-        total = 0
+        total, bell = 0, Doorbell(RELAY)
         while True:
             last_round = published.is_set()
             moved = relay_once(limit=200)
             total += moved
             if last_round and not moved:
+                bell.close()
                 return total
+            if not moved:
+                bell.wait(0.05)
 
     relays_done: list[int] = []
 
@@ -206,12 +210,16 @@ def test_nothing_is_lost_doubled_or_disordered_under_concurrency() -> None:
         return relays_done[-1]
 
     def reader(name: str) -> int:
-        total = 0
+        total, bell = 0, Doorbell(LOG)
         while True:
             finished = len(relays_done) == 2 and Subscription.objects.get(name=name).position == expected
-            total += dispatch_once(name, limit=100)
+            handled = dispatch_once(name, limit=100)
+            total += handled
             if finished:
+                bell.close()
                 return total
+            if not handled:
+                bell.wait(0.05)
 
     with subscribed("reader-a"), subscribed("reader-b", one_per_stream=True):
         results = together(
