@@ -17,6 +17,13 @@ logger = logging.getLogger(__name__)
 # (disk, connections), 55P03 a lock that was not to be had, 57P shutdown and restart, 58 system.
 _TRANSIENT = ("08", "25006", "25P03", "40", "53", "55P03", "57P", "58")
 _TOO_SLOW = "57014"
+# What a person can do about some of them, and about all others.
+_ADVICE = {
+    "25006": "It takes no writes now: see that DATABASE_URL names the primary server, and that its disk has room.",
+    "53100": "Its disk is full: make room there.",
+    "53300": "It has no connection left: end some, or raise its max_connections.",
+}
+_USUAL_ADVICE = "See that PostgreSQL runs, that DATABASE_URL is right and that `manage.py migrate` has been run."
 
 
 def is_transient(error: BaseException) -> bool:
@@ -34,6 +41,11 @@ def is_unavailable(error: BaseException | None) -> bool:
     """Whether a request that met this error is told to come again later (503): a transient error, or a statement
     that took too long."""
     return error is not None and (is_transient(error) or _state(error) == _TOO_SLOW)
+
+
+def advice(error: BaseException) -> str:
+    """A sentence for whoever started a command that met this error."""
+    return _ADVICE.get(_state(error) or "", _USUAL_ADVICE)
 
 
 def log_unavailable(error: BaseException) -> None:

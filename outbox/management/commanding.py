@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import Error
 
+from outbox.database import advice
+
 # What a shell reports of a program that Ctrl-C ended.
 INTERRUPTED = 130
 # Arguments that cannot be meant, and a database that cannot be used: nothing was done.
@@ -34,8 +36,7 @@ class StoreCommand(BaseCommand):
             return super().execute(*args, **options)
         except Error as error:
             raise CommandError(
-                f"The database could not be used: {str(error).strip()}\n"
-                "See that PostgreSQL runs, that DATABASE_URL is right and that `manage.py migrate` has been run.",
+                f"The database could not be used: {str(error).strip()}\n{advice(error)}",
                 returncode=UNUSABLE,
             ) from error
         except KeyboardInterrupt:

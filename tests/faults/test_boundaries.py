@@ -160,6 +160,8 @@ def test_every_point_is_called_by_a_literal() -> None:
 
 def test_crash_points_are_never_imported_and_forgotten() -> None:
     for name, tree in _sources():
+        if name == "outbox/crash_points.py":
+            continue
         imported = any(
             isinstance(node, ast.ImportFrom) and any(each.name == "crash_point" for each in node.names)
             for node in ast.walk(tree)

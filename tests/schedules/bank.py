@@ -18,7 +18,7 @@ from requests.adapters import BaseAdapter
 from urllib3.response import HTTPResponse
 
 from outbox import transport
-from outbox.crash_points import crash_point
+from outbox.crash_points import request_is_out
 from sandbox.agenda import Agenda
 from sandbox.arrangements import Arrangements
 from sandbox.bank import confirmation
@@ -154,7 +154,7 @@ class Wire(BaseAdapter):
         if actor is not None:
             actor.must_live()
             self.under_way[actor.name] = request
-            crash_point(transport._call.point)
+            request_is_out()
             del self.under_way[actor.name]
             actor.touched += 1
         status, body, headers = self.arrive(request)

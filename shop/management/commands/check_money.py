@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
-from django.db import Error
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -53,11 +52,6 @@ class Command(StoreCommand):
                 results = audit(selected, starting=status.update)
         except LookupError as error:
             raise CommandError(str(error.args[0]), returncode=2) from error
-        except Error as error:
-            raise CommandError(
-                f"The database could not be read: {error}. See that PostgreSQL runs and `migrate` has been run.",
-                returncode=2,
-            ) from error
         if options["json"]:
             self.stdout.write(json.dumps(_as_json(results), indent=2))
         else:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from outbox.management.commanding import INTERRUPTED, StoreCommand, percent, positive
+from outbox.management.commanding import INTERRUPTED, UNUSABLE, StoreCommand, percent, positive
 from shop.simulation.shopper import Habits, Outcome, Shopper, Visit
 
 PAYS = "pm_card_visa"
@@ -77,6 +77,8 @@ class Command(StoreCommand):
         parser.add_argument("--file", type=Path, metavar="PATH", help="write the result there as JSON, too")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["file"]:
+            _refuse_unless_writable(options["file"])
         habits = Habits(
             base_url=options["base_url"],
             seed=options["seed"],
@@ -99,6 +101,16 @@ class Command(StoreCommand):
             sys.exit(1)
         if len(visits) < options["orders"]:
             sys.exit(INTERRUPTED)
+
+
+def _refuse_unless_writable(file: Path) -> None:
+    """Before an hour of orders whose result nobody could read."""
+    try:
+        file.touch()
+    except OSError as error:
+        raise CommandError(
+            f"The result cannot be written: {error}. Name another --file.", returncode=UNUSABLE
+        ) from error
 
 
 def _cards(declined: float) -> dict[str, float]:
