@@ -36,8 +36,8 @@ DEADLINES = {
     "MAIL_LEASE_SECONDS": "20",
     "SCREENING_TIMEOUT": "3",
 }
-# Shoppers at once, of each kind: those who only order, and one in so many who stays and sees their order through.
-AT_ONCE = 16
+# Shoppers at once: those who only order, and those who stay and see their order through, one in so many of all.
+PASSING, STAYING = 20, 8
 STAY_ONE_IN = 4
 # What the summary counts.
 COUNTED = {
@@ -88,7 +88,7 @@ def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
         database_url=None,
         picking=0.5,
         report=_report,
-        longest_pause=1.0,
+        longest_pause=0.5,
     ) as store:
         try:
             return _endure(store, folder, duration=duration, seed=seed, orders=orders)
@@ -99,14 +99,15 @@ def _run(folder: Path, *, duration: float, seed: int, orders: int) -> int:
 
 def _endure(store: LocalStore, folder: Path, *, duration: float, seed: int, orders: int) -> int:
     world, witness = World(store, plan(seed=seed, duration=duration), report=_report), Witness(store)
+    staying = orders // STAY_ONE_IN
     # Everybody asks the store again and again: from here on something is always away.
     shoppers = {
         file: store.begin(
-            *("simulate_shoppers", "--orders", str(count), "--concurrency", str(AT_ONCE), "--file", str(file)), *habits
+            *("simulate_shoppers", "--orders", str(count), "--concurrency", str(at_once), "--file", str(file)), *habits
         )
-        for file, count, habits in (
-            (folder / "passing.json", orders - orders // STAY_ONE_IN, ["--seed", str(seed), "--declines", "5"]),
-            (folder / "staying.json", orders // STAY_ONE_IN, ["--seed", str(seed + 1), "--mix"]),
+        for file, count, at_once, habits in (
+            (folder / "passing.json", orders - staying, PASSING, ["--seed", str(seed), "--declines", "5"]),
+            (folder / "staying.json", staying, STAYING, ["--seed", str(seed + 1), "--mix"]),
         )
     }
     people = Operators(store, seed=seed)

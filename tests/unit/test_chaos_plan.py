@@ -15,14 +15,9 @@ def test_a_minute_is_bad_enough(seed: int) -> None:
     acts = plan(seed=seed, duration=60)
     assert sum(act.kind == "kill" for act in acts) >= 50
     assert sum(act.kind == "stop" for act in acts) == DATABASE_STOPS == 5
-    assert {act.who for act in acts if act.kind == "kill"} <= set(VICTIMS)
+    assert {act.who for act in acts if act.kind == "kill"} == set(VICTIMS), "somebody is spared"
     assert sum(act.kind == "weather" for act in acts) >= 20
     assert [act.at for act in acts] == sorted(act.at for act in acts)
-
-
-def test_nobody_is_spared() -> None:
-    killed = {act.who for seed in range(20) for act in plan(seed=seed, duration=60) if act.kind == "kill"}
-    assert killed == set(VICTIMS)
 
 
 def test_every_fault_comes() -> None:
