@@ -29,7 +29,11 @@ PUBLIC_KEY = (
 )
 # pytest-playwright's own fixture `base_url` is written in a way that pytest 10 will refuse.
 BASE_URL_WARNING = r"ignore:Session-scoped fixtures[\s\S]*'base_url':pytest.PytestRemovedIn10Warning"
-LONGEST = ("test_crashes_", "test_scheduler.py", "test_log.py", "test_operations.py", "test_operators.py")
+LONGEST = (
+    *("test_crashes_", "test_scheduler.py", "test_operations.py", "test_harness.py", "test_simulate_operators.py"),
+    *("test_checkout.py", "test_ledgers.py", "test_worst_day.py", "test_log.py", "test_disk_full.py"),
+    *("test_order_paths.py", "test_operators.py"),
+)
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 
 
