@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays on one process: the longest begin first, or one of them would keep all others waiting at the end."""
     items.sort(key=lambda item: not item.path.name.startswith(LONGEST))
     if CHROMIUM is None and os.environ.get("REQUIRE_BROWSER") != "1":
-        skip = pytest.mark.skip(reason="no Chromium: apt-get install chromium-headless-shell, or set CHROMIUM to its path")
+        skip = pytest.mark.skip(reason="no Chromium: install chromium-headless-shell, or set CHROMIUM to its path")
         for item in items:
             if item.get_closest_marker("browser"):
                 item.add_marker(skip)
