@@ -10,7 +10,7 @@ import os
 from hypothesis import HealthCheck, Phase, settings
 
 # Examples of a long run for each one of an everyday run: minutes instead of seconds for each test.
-LONGER = 40
+LONGER = 50
 
 _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.register_profile("everyday", _COMMON, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])

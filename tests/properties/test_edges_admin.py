@@ -71,7 +71,7 @@ def test_addresses_that_were_failures(edge: Desk, path: str) -> None:
     assert edge.get(path).status_code in (302, 400, 404)
 
 
-@tried(60)
+@tried(40)
 @given(data=st.data())
 def test_lists(edge: Desk, data: st.DataObject) -> None:
     model = data.draw(st.sampled_from(models()))
@@ -83,7 +83,7 @@ def test_lists(edge: Desk, data: st.DataObject) -> None:
     edge.get(f"{path}{data.draw(texts.map(encoded))}/change/", query)
 
 
-@tried(60)
+@tried(40)
 @given(data=st.data())
 def test_operations(edge: Desk, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(edge.rows)))
@@ -102,7 +102,7 @@ def test_operations(edge: Desk, data: st.DataObject) -> None:
     edge.send(address(row, key[1]), {**right, **wrong})
 
 
-@tried(40)
+@tried(30)
 @example(label="outbox.subscription", pk="a\0b", name="retry", next="x")
 @example(label="outbox.subscription", pk="messages", name="pause", next="no path")
 @given(
@@ -135,7 +135,7 @@ RIGHT = {
 }
 
 
-@tried(50)
+@tried(35)
 @given(data=st.data())
 def test_forms_of_what_is_edited(edge: Desk, data: st.DataObject) -> None:
     model = data.draw(st.sampled_from(sorted(FORMS)))

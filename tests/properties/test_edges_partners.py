@@ -58,7 +58,7 @@ nearly = st.builds(
 )
 
 
-@tried(80)
+@tried(50)
 @given(name=texts | st.just("warehouse"), query=queries, body=bodies, kind=content_types)
 def test_feeds(edge: Warehouse, name: str, query: dict[str, str], body: bytes, kind: str) -> None:
     edge.get("/feeds/warehouse", query, headers=edge.headers)
@@ -67,14 +67,14 @@ def test_feeds(edge: Warehouse, name: str, query: dict[str, str], body: bytes, k
     edge.post("/feeds/warehouse/ack", body, content_type="application/json", headers=edge.headers)
 
 
-@tried(60)
+@tried(40)
 @given(through=numbers | jsons, more=st.dictionaries(texts, jsons, max_size=1))
 def test_acknowledgements(edge: Warehouse, through: Any, more: dict[str, Any]) -> None:
     body = json.dumps({"through": through, **more}).encode()
     edge.post("/feeds/warehouse/ack", body, content_type="application/json", headers=edge.headers)
 
 
-@tried(60)
+@tried(40)
 @given(token=texts, prefix=st.sampled_from(["Bearer ", "bearer  ", "Basic ", ""]))
 def test_tokens(edge: Warehouse, token: str, prefix: str) -> None:
     for each in (token, f"{edge.token.partition('.')[0]}.{token}", f"{token}.{edge.token.partition('.')[2]}"):
@@ -82,14 +82,14 @@ def test_tokens(edge: Warehouse, token: str, prefix: str) -> None:
         assert answer.status_code == 401
 
 
-@tried(60)
+@tried(40)
 @given(order=texts, query=queries)
 def test_picklists(edge: Warehouse, order: str, query: dict[str, str]) -> None:
     edge.get(f"/warehouse/picklists/{encoded(order)}", query, headers=edge.headers)
     assert edge.get(f"/warehouse/picklists/{edge.order}", headers=edge.headers).status_code in (200, 410)
 
 
-@tried(150)
+@tried(100)
 @given(report=nearly | reports | jsons)
 def test_shipments(edge: Warehouse, report: Any) -> None:
     if isinstance(report, dict) and report.get("order_id") == "the order":
@@ -98,7 +98,7 @@ def test_shipments(edge: Warehouse, report: Any) -> None:
     edge.post("/warehouse/shipments", body, content_type="application/json", headers=edge.headers)
 
 
-@tried(60)
+@tried(40)
 @given(body=bodies, kind=content_types)
 def test_shipments_that_are_no_json(edge: Warehouse, body: bytes, kind: str) -> None:
     answer = edge.post("/warehouse/shipments", body, content_type=kind, headers=edge.headers)

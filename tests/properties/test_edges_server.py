@@ -66,7 +66,7 @@ def server(store: None, tmp_path: Path) -> Iterator[Server]:
         yield Server(web.start())
 
 
-@tried(60)
+@tried(40)
 @given(
     method=st.sampled_from(["GET", "POST", "HEAD", "PUT"]),
     path=st.sampled_from(_PATHS),

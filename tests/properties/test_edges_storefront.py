@@ -55,14 +55,14 @@ cart_fields = st.dictionaries(
 )
 
 
-@tried(40)
+@tried(30)
 @given(fields=cart_fields)
 def test_the_cart(edge: Shop, fields: dict[str, Any]) -> None:
     edge.send("/cart/", fields)
     assert edge.get("/cart/").status_code == 200
 
 
-@tried(40)
+@tried(30)
 @given(fields=wrong, total=st.just("") | anything, is_whole=st.booleans())
 def test_the_checkout(edge: Shop, fields: dict[str, Any], total: str, is_whole: bool) -> None:
     right = {
@@ -75,7 +75,7 @@ def test_the_checkout(edge: Shop, fields: dict[str, Any], total: str, is_whole: 
     edge.send("/checkout/", {**(right if is_whole else {}), **({"total_standard": total} if total else {}), **fields})
 
 
-@tried(40)
+@tried(30)
 @given(
     data=st.data(),
     fields=st.dictionaries(st.sampled_from(["action", "payment_method", "x"]), st.just("pm_card_visa") | anything),
@@ -91,7 +91,7 @@ def test_an_orders_page(
     assert edge.get(path).status_code == 200
 
 
-@tried(40)
+@tried(30)
 @given(
     text=texts,
     query=st.dictionaries(st.sampled_from(["category", "x"]), anything),

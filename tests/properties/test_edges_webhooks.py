@@ -88,14 +88,14 @@ def filled(edge: Providers, value: Any) -> Any:
     return known.get(value, value) if isinstance(value, str) else value
 
 
-@tried(120)
+@tried(80)
 @given(type=st.sampled_from(TYPES), about=objects | jsons, wrong=changes)
 def test_events_of_the_bank(edge: Providers, type: str, about: Any, wrong: dict[str, Any]) -> None:
     event = {**bank_event(about=filled(edge, about), type=type), **wrong}
     assert edge.bank(json.dumps(event).encode()) in (200, 400, 403)
 
 
-@tried(80)
+@tried(50)
 @given(batch=st.lists(mail_events | jsons, max_size=3))
 def test_events_of_the_mail_provider(edge: Providers, batch: list[Any]) -> None:
     assert edge.mails(json.dumps([filled(edge, each) for each in batch]).encode()) == 200
@@ -109,7 +109,7 @@ def test_half_of_a_character_in_one_event_hides_no_other(edge: Providers) -> Non
     assert list(MailEvent.objects.order_by("kind").values_list("kind", "cause")) == [("bounce", ""), ("delivered", "")]
 
 
-@tried(60)
+@tried(40)
 @given(body=bodies)
 def test_bodies_that_are_no_events(edge: Providers, body: bytes) -> None:
     try:
@@ -120,7 +120,7 @@ def test_bodies_that_are_no_events(edge: Providers, body: bytes) -> None:
     assert edge.mails(body) in (200, 400)
 
 
-@tried(60)
+@tried(40)
 @given(body=bodies, kind=content_types, signature=texts.filter(str.isprintable))
 def test_unsigned(edge: Providers, body: bytes, kind: str, signature: str) -> None:
     name = {"stripe": "Stripe-Signature", "sendgrid": "X-Twilio-Email-Event-Webhook-Signature"}
