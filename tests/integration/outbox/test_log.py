@@ -4,6 +4,7 @@ import datetime as dt
 import random
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -39,6 +40,31 @@ def test_a_rollback_takes_its_events_with_it() -> None:
         publish(Stepped(counter=1, step=1))
         transaction.set_rollback(True)
     assert relay_all() == 0
+
+
+def test_what_comes_while_a_reader_reads_is_not_passed_over() -> None:
+    """The cursor moves to the head as it was before the reader looked."""
+    reads: list[str] = []
+
+    def relayed_meanwhile() -> int:
+        step(1)
+        return relay_once()
+
+    def reading(execute: Callable[..., object], sql: str, params: object, many: bool, context: object) -> object:
+        found = execute(sql, params, many, context)
+        if 'FROM "outbox_event"' in sql and not reads:
+            reads.append(sql)
+            assert together(relayed_meanwhile) == [1]
+        return found
+
+    with subscribed("reader"):
+        step(1)
+        relay_all()
+        with connection.execute_wrapper(reading):
+            assert dispatch_once("reader") == 1
+        assert reads
+        assert dispatch_all("reader") == 1
+        assert [reached for _, _, reached in seen("reader")] == [1, 2]
 
 
 def test_positions_are_dense_and_staging_is_emptied() -> None:
