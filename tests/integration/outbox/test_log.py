@@ -1,6 +1,7 @@
 """Publishing, relaying and reading the log, with real connections at once."""
 
 import datetime as dt
+import queue
 import random
 import threading
 from collections import defaultdict
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from outbox import context, feeds, registry, subscriptions
+from outbox import context, crash_points, feeds, registry, subscriptions
 from outbox.context import Context
 from outbox.dispatcher import dispatch_once
 from outbox.doorbell import Doorbell
@@ -26,6 +27,7 @@ from tests.integration.outbox.things import (
     step,
     subscribed,
 )
+from tests.local.waiting import wait_until
 from tests.threads import together
 
 
@@ -65,6 +67,58 @@ def test_what_comes_while_a_reader_reads_is_not_passed_over() -> None:
         assert reads
         assert dispatch_all("reader") == 1
         assert [reached for _, _, reached in seen("reader")] == [1, 2]
+
+
+def test_two_relays_take_turns() -> None:
+    """The second waits for the head, and goes on where the first has left it."""
+    step(1, times=5)
+    backend: queue.Queue[int] = queue.Queue()
+    moved: list[int] = []
+
+    def second() -> None:
+        connection.ensure_connection()
+        backend.put(connection.connection.info.backend_pid)
+        try:
+            moved.append(relay_once())
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=second)
+
+    def head_is_locked(point: str) -> None:
+        if point != "R1" or threading.current_thread() is other:
+            return
+        other.start()
+        pid = backend.get(timeout=30)
+        wait_until(lambda: bool(moved) or is_waiting(pid))
+
+    def is_waiting(pid: int) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT cardinality(pg_blocking_pids(%s))", [pid])
+            return bool(cursor.fetchone()[0])
+
+    with crash_points.watching(head_is_locked):
+        assert relay_once(limit=3) == 3
+        other.join(timeout=30)
+    assert moved == [2]
+    assert list(Event.objects.order_by("position").values_list("position", flat=True)) == [1, 2, 3, 4, 5]
+
+
+def test_a_second_reader_leaves_the_cursor_to_the_first() -> None:
+    meanwhile: list[int] = []
+
+    def another_comes(point: str) -> None:
+        if point == "D1" and not meanwhile:
+            meanwhile.append(-1)
+            meanwhile[:] = together(lambda: dispatch_once("reader"))
+
+    with subscribed("reader"):
+        step(1, times=5)
+        relay_all()
+        with crash_points.watching(another_comes):
+            assert dispatch_once("reader") == 5
+        assert meanwhile == [0]
+        assert [position for position, _, _ in seen("reader")] == [1, 2, 3, 4, 5]
 
 
 def test_positions_are_dense_and_staging_is_emptied() -> None:
