@@ -12,6 +12,7 @@ machine does falls on all of them.
 import argparse
 import datetime as dt
 import json
+import signal
 import sys
 from collections import defaultdict
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from benchmarks.children import ChildFailed
 from benchmarks.limits import LimitFailed
 from benchmarks.measurements import ALL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
 from benchmarks.server import NotDurable, Server, running
+from outbox.management.commanding import INTERRUPTED
 from shop.local.postgres import PostgresError
 
 # Fewer say nothing about how far numbers lie apart.
@@ -38,13 +40,14 @@ WIDTH = 130
 
 
 def main() -> int:
-    """0: measured; 1: a drain was cut short by its time limit; 2: it could not be measured."""
+    """0: measured; 1: a drain was cut short by its time limit; 2: it could not be measured; 130: Ctrl-C."""
     options = _options()
     wanted = [each for each in ALL if not options.only or each.name in options.only]
     sizes = QUICK if options.quick else USUAL
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     progress = Console(stderr=True)
     begun = dt.datetime.now(dt.UTC)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # folder and databases are removed
     try:
         with running() as server:
             about = _about(server, sizes)
@@ -52,6 +55,8 @@ def main() -> int:
     except (PostgresError, psycopg.Error, NotDurable, ChildFailed, LimitFailed, WrongResult) as error:
         progress.print(f"Nothing was measured: {error}", style="red", markup=False)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
     about |= {"begun": begun.isoformat(timespec="seconds"), "load after": meters.load()}
     if options.json:
         options.json.write_text(json.dumps(report.as_json(wanted, sweeps, **about), indent=1) + "\n")
