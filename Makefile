@@ -25,7 +25,7 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long lock clean
+.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long bench bench-full lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -65,6 +65,12 @@ schedules-long: $(READY) ## the same for an hour, as deep as that goes
 
 mutants: $(READY) ## one mistake after the other in a copy of the code; each must make a test fail; some: make mutants ARGS=refund
 	@$(PY) -m tests.mutants $(ARGS)
+
+bench: $(READY) ## how fast orders and events are, beside what PostgreSQL itself can do: five minutes; ARGS=--help
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-full: $(READY) ## the same in ten sweeps
+	@$(PY) -m benchmarks --sweeps 10 $(ARGS)
 
 lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock

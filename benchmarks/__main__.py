@@ -1,0 +1,123 @@
+"""How fast orders are placed and events travel, beside what PostgreSQL itself can do on this machine.
+
+    python -m benchmarks                       (make bench)
+    python -m benchmarks --sweeps 10           (make bench-full)
+    python -m benchmarks --only place-limit place --json numbers.json
+
+It starts a durable PostgreSQL of its own in a temporary folder, or makes databases of its own on the server of
+DATABASE_URL and removes them. All measurements are made once in each sweep, one after the other, so that what else the
+machine does falls on all of them.
+"""
+
+import argparse
+import datetime as dt
+import json
+import signal
+import sys
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import measurements, meters, report
+from benchmarks.children import ChildFailed
+from benchmarks.limits import LimitFailed
+from benchmarks.measurements import ALL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
+from benchmarks.server import NotDurable, Server, running
+from outbox.management.commanding import INTERRUPTED
+from shop.local.postgres import PostgresError
+
+# Fewer say nothing about how far numbers lie apart.
+FEWEST_SWEEPS = 3
+# How often a second the progress is drawn: it uses the machine that is measured.
+REFRESHED = 1
+# Columns of a report that goes to a file or a pipe.
+WIDTH = 130
+
+
+def main() -> int:
+    """0: measured; 1: a drain was cut short by its time limit; 2: it could not be measured; 130: Ctrl-C."""
+    options = _options()
+    wanted = [each for each in ALL if not options.only or each.name in options.only]
+    sizes = QUICK if options.quick else USUAL
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    progress = Console(stderr=True)
+    begun = dt.datetime.now(dt.UTC)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # folder and databases are removed
+    try:
+        with running() as server:
+            about = _about(server, sizes)
+            sweeps = _measure(server, wanted, sizes, options.sweeps, progress)
+    except (PostgresError, psycopg.Error, NotDurable, ChildFailed, LimitFailed, WrongResult) as error:
+        progress.print(f"Nothing was measured: {error}", style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    about |= {"begun": begun.isoformat(timespec="seconds"), "load after": meters.load()}
+    if options.json:
+        options.json.write_text(json.dumps(report.as_json(wanted, sweeps, **about), indent=1) + "\n")
+    for name, facts in about.items():
+        told = ", ".join(f"{key} {value}" for key, value in facts.items()) if isinstance(facts, dict) else facts
+        console.print(f"{name}: {told}", soft_wrap=True, markup=False)
+    console.print()
+    report.show(console, wanted, sweeps)
+    return 0 if all(result.measured.finished for each in sweeps.values() for result in each) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [each.name for each in ALL]
+    parser.add_argument("--sweeps", type=int, default=FEWEST_SWEEPS, metavar="N", help="how often (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, settings and all sweeps there")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
+    options = parser.parse_args()
+    if options.sweeps < FEWEST_SWEEPS and not options.quick:
+        parser.error(f"--sweeps: at least {FEWEST_SWEEPS}, or nobody knows how far the numbers lie apart")
+    if options.json:
+        try:
+            options.json.touch()  # not only after some minutes
+        except OSError as error:
+            parser.error(f"--json: {error}")
+    return options
+
+
+def _about(server: Server, sizes: Sizes) -> dict[str, Any]:
+    return {
+        "machine": meters.machine(server.folder),
+        "server": server.settings(),
+        "sizes": asdict(sizes),
+        "load before": meters.load(),
+    }
+
+
+def _measure(
+    server: Server, wanted: list[Measurement], sizes: Sizes, times: int, console: Console
+) -> dict[str, list[Result]]:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    sweeps: dict[str, list[Result]] = defaultdict(list)
+    try:
+        with Progress(*columns, console=console, refresh_per_second=REFRESHED) as progress:
+            bar = progress.add_task("", total=times * len(wanted))
+            measurements.prepare(
+                server, sizes, saying=lambda what: progress.update(bar, description=f"preparing {what}")
+            )
+            for sweep in range(1, times + 1):
+                for each in wanted:
+                    progress.update(bar, description=f"sweep {sweep}: {each.what}")
+                    sweeps[each.name].append(each.make(server, sizes, sweep))
+                    progress.advance(bar)
+            progress.update(bar, description="done")
+    finally:
+        measurements.remove(server)
+    return sweeps
+
+
+if __name__ == "__main__":
+    sys.exit(main())

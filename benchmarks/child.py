@@ -1,0 +1,41 @@
+"""A process that is measured: prepares its task, says `ready`, waits for `go`, and tells as JSON what it did.
+
+    python -m benchmarks.child TASK ARGUMENTS
+
+`benchmarks.children` starts it. Times are of the machine's monotonic clock, which all processes share.
+"""
+
+import json
+import sys
+import time
+
+import django
+
+
+def main() -> int:
+    name, arguments = sys.argv[1], json.loads(sys.argv[2])
+    django.setup()
+    from benchmarks.tasks import TASKS  # models: only now
+
+    work = TASKS[name](**arguments)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    if sys.stdin.readline() != "go\n":
+        return 1  # whoever measures is gone
+    cpu, began = time.process_time(), time.monotonic()
+    done = work()
+    ended = time.monotonic()
+    told = {
+        "items": done.items,
+        "finished": done.finished,
+        "notes": done.notes,
+        "began": began,
+        "ended": ended,
+        "cpu": time.process_time() - cpu,
+    }
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""What the sweeps have found, as tables for people and as JSON for programs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measurements import Measurement, Result
+
+Sweeps = Mapping[str, Sequence[Result]]
+
+
+def show(console: Console, measured: Sequence[Measurement], sweeps: Sweeps) -> None:
+    rates = Table(box=None, pad_edge=False)
+    times = Table(box=None, pad_edge=False)
+    rates.add_column("measurement", overflow="fold")
+    times.add_column("measurement", overflow="fold")
+    for heading in ("a second", "min–max", "of its limit", "µs client", "µs server"):
+        rates.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("p50 ms", "min–max", "p99 ms", "min–max"):
+        times.add_column(heading, justify="right", no_wrap=True)
+    for each in measured:
+        results = sweeps[each.name]
+        if any(result.latencies for result in results):
+            halves, worst = _known([r.quantile(50) for r in results]), _known([r.quantile(99) for r in results])
+            row = [f"{median(halves):.1f}", _span(halves, ".1f"), f"{median(worst):.1f}", _span(worst, ".1f")]
+            times.add_row(f"{each.name}: {each.what}", *row)
+        else:
+            rates.add_row(f"{each.name}: {each.what}", *_row(each, sweeps))
+    for table in (rates, times):
+        if table.row_count:
+            console.print(table, "")
+
+
+def _row(each: Measurement, sweeps: Sweeps) -> list[str]:
+    results = sweeps[each.name]
+    rates = _known([result.rate for result in results])
+    unfinished = len(results) - len(rates)
+    if unfinished:
+        # A median of the runs that were fast enough would be a better number than the truth.
+        return [f"not finished in {unfinished} of {len(results)}", "", "", "", ""]
+    ratios = _ratios(each, sweeps)
+    client = _known([result.measured.client_cpu / result.measured.items * 1e6 for result in results])
+    server = _known([_server_share(result) for result in results])
+    return [
+        f"{median(rates):,.0f} {each.items}",
+        _span(rates, ",.0f"),
+        f"{median(ratios):.2f}" if ratios else "",
+        f"{median(client):,.0f}",
+        f"{median(server):,.0f}" if server else "",
+    ]
+
+
+def _ratios(each: Measurement, sweeps: Sweeps) -> list[float]:
+    """Each sweep's by itself: what disturbed the machine then, disturbed both."""
+    pairs = zip(sweeps[each.name], sweeps.get(each.limit, ()), strict=False)
+    return [ours.rate / limit.rate for ours, limit in pairs if ours.rate and limit.rate]
+
+
+def _server_share(result: Result) -> float | None:
+    used = result.measured.server_cpu
+    return None if used is None else used / result.measured.items * 1e6
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    return f"{min(values):{form}}–{max(values):{form}}"
+
+
+def as_json(measured: Sequence[Measurement], sweeps: Sweeps, **about: Any) -> dict[str, Any]:
+    """Every sweep's own numbers: seconds, items, and milliseconds where they were taken."""
+    return {
+        **about,
+        "measurements": [
+            {
+                "name": each.name,
+                "what": each.what,
+                "items": each.items,
+                "limit": each.limit or None,
+                "sweeps": [
+                    {
+                        **{name: value for name, value in asdict(result.measured).items() if name != "notes"},
+                        "rate": result.rate,
+                        "latencies": list(result.latencies),
+                    }
+                    for result in sweeps[each.name]
+                ],
+            }
+            for each in measured
+        ],
+    }

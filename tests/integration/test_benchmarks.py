@@ -1,0 +1,102 @@
+"""Every benchmark once, with tiny sizes: not how fast the store is, but that what is counted has happened."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from benchmarks import limits, measurements, report
+from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
+from benchmarks.measurements import ALL, QUICK, Measurement, Result, WrongResult
+from benchmarks.server import Server, running
+from tests.conftest import PUBLIC_KEY
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """The run's, with databases of the benchmarks' own."""
+    with running() as started:
+        try:
+            measurements.prepare(started, QUICK)
+            yield started
+        finally:
+            measurements.remove(started)
+
+
+@pytest.mark.parametrize("measurement", ALL, ids=lambda each: each.name)
+def test_what_is_measured_has_happened(server: Server, measurement: Measurement) -> None:
+    """Each compares orders, books, log and cursors with what it has counted, and raises WrongResult."""
+    result = measurement.make(server, QUICK, 1)
+    measured = result.measured
+    assert measured.finished
+    assert measured.items > 0
+    assert measured.client_cpu > 0
+    # The server is the whole run's: a session of another test may end while it is counted.
+    assert measured.server_cpu is None or measured.server_cpu > -1
+    if result.latencies:
+        assert len(result.latencies) == QUICK.beats
+        # A publisher that is kept waiting after its COMMIT notes the time of it late.
+        assert -1000 < min(result.latencies) <= max(result.latencies) < measured.seconds * 1000
+        assert (result.quantile(50) or 0) <= (result.quantile(99) or 0)
+        assert result.rate is None
+    else:
+        assert result.rate == measured.items / measured.seconds
+
+
+def test_the_function_places_orders_that_are_true_to_the_books(server: Server) -> None:
+    with server.copy(measurements.SEEDED) as database:
+        placed = limits.place_by_function(server, database, seconds=1)
+        told = subprocess.run(
+            [sys.executable, "manage.py", "check_money", "--live", "--json"],
+            cwd=ROOT,
+            env=server.environment(database, SENDGRID_WEBHOOK_PUBLIC_KEY=PUBLIC_KEY),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert placed.items > 10
+    books = json.loads(told.stdout)
+    read = [each for each in books["checks"] if not each["unreadable"]]  # there is no bank
+    assert len(read) > 5
+    assert [difference for each in read for difference in each["differences"]] == []
+
+
+def test_a_drain_that_is_cut_short_gets_no_number(server: Server) -> None:
+    result = measurements.relay(server, replace(QUICK, patience=0.0), 1)
+    assert not result.measured.finished
+    assert result.rate is None
+    assert "not finished in 1 of 2" in shown({"relay": [result, made(1000, 1.0)]})
+
+
+def test_a_number_for_something_else_is_refused(server: Server) -> None:
+    with pytest.raises(WrongResult, match=f"deleted: {QUICK.records} instead of {QUICK.records + 2}"):
+        measurements.relay_limit(server, replace(QUICK, records=QUICK.records + 2), 1)
+
+
+def test_a_process_that_fails_says_why(server: Server) -> None:
+    with pytest.raises(ChildFailed, match="nobody_knows_it"):
+        run(server, measurements.SEEDED, Task("nobody_knows_it"))
+
+
+def test_a_ratio_is_that_of_the_same_sweep() -> None:
+    sweeps = {"relay-limit": [made(4000, 1.0), made(1000, 1.0)], "relay": [made(1000, 1.0), made(500, 1.0)]}
+    assert "750 records 500–1,000 0.38 750" in shown(sweeps)
+
+
+def made(items: int, seconds: float) -> Result:
+    return Result(measured=Measured(items=items, seconds=seconds, client_cpu=seconds / 2, server_cpu=None))
+
+
+def shown(sweeps: dict[str, list[Result]]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    report.show(console, [each for each in ALL if each.name in sweeps], sweeps)
+    json.dumps(report.as_json([each for each in ALL if each.name in sweeps], sweeps))
+    assert isinstance(console.file, io.StringIO)
+    return " ".join(console.file.getvalue().split())
