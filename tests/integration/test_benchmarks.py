@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ from benchmarks.measurements import ALL, QUICK, Measurement, Result, WrongResult
 from benchmarks.server import Server, running
 from tests.conftest import PUBLIC_KEY
 
-pytestmark = pytest.mark.slow
+# Two dozen processes: `make bench` begins with it, and the everyday run leaves it out.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get("BENCHMARKS") != "1", reason="a part of make bench"),
+]
 
 
 @pytest.fixture(scope="module")
