@@ -46,19 +46,19 @@ def lock_if_free(name: str) -> Subscription | None:
 
 
 def has_work(name: str) -> bool:
-    """Whether there is anything to handle. One look, where taking the lock would be a write to the disk at every poll
-    of an idle reader. Raises Subscription.DoesNotExist for a name that was never created."""
+    """Whether there is anything to handle now. One look, where taking the lock would be a write to the disk at every
+    poll of an idle reader. Raises Subscription.DoesNotExist for a name that was never created."""
     due = ParkedEvent.objects.filter(ParkedEvent.IS_DUE, subscription=OuterRef("pk"))
     place = (
         Subscription.objects.filter(pk=name)
         .annotate(head=Subquery(LogHead.objects.values("position")), has_due=Exists(due))
-        .values_list("position", "head", "has_due")
+        .values_list("paused", "position", "head", "has_due")
         .first()
     )
     if place is None:
         raise Subscription.DoesNotExist(f"No subscription is called {name!r}: run `manage.py migrate`.")
-    position, head, has_due = place
-    return has_due or position < head
+    paused, position, head, has_due = place
+    return not paused and (has_due or position < head)
 
 
 def set_paused(*, name: str, paused: bool, actor: str, reason: str) -> None:
