@@ -4,7 +4,7 @@ concerns."""
 from collections.abc import Iterable
 
 from outbox.models import Decision, Event, OutboxRecord
-from outbox.timeline import Entry, source
+from outbox.timeline import Entry, source, source_for_customers
 from payments.money import display
 from shop.models import Concern, Screening, Shipment
 from shop.process_managers import SHOPPER
@@ -27,7 +27,7 @@ _FOR_CUSTOMERS = {
 }
 
 
-@source
+@source_for_customers
 def events(order_id: int) -> Iterable[Entry]:
     """The log, and what is on its way there: it is as true, so the customer need not wait for the relay.
 
@@ -81,7 +81,7 @@ def screenings(order_id: int) -> Iterable[Entry]:
             )
 
 
-@source
+@source_for_customers
 def decisions(order_id: int) -> Iterable[Entry]:
     for decision in Decision.objects.filter(aggregateid=str(order_id)).order_by("id"):
         change = f"{decision.kind} ({decision.subject}): {decision.before} → {decision.after}"

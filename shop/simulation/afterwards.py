@@ -8,8 +8,9 @@ from shop.simulation.pages import Form, Page
 
 # A card that pays, for those whose first one did not.
 GOOD_CARD = "pm_card_visa"
-# Seconds between two looks at the order's page, and until a shopper goes home, however it stands.
-LOOK_EVERY = 0.4
+# Seconds between two looks at the order's page, as its script takes them at first, and until a shopper goes home,
+# however it stands.
+LOOK_EVERY = 1.0
 GO_HOME_AFTER = 60.0
 
 # Shares of the shoppers.
@@ -19,16 +20,15 @@ REFUSE_AT_THEIR_BANK = 0.3
 GIVE_UP_AFTER_A_DECLINE = 0.2
 
 
-def see_through(place: str, *, browser: Browser, dice: random.Random, acts: list[str]) -> None:
-    """Stay on the order's page until nothing is asked of the shopper and nothing is expected soon; `acts` gets
-    what was done, in order. All choices are made by the dice before anything is awaited, so that they do not
-    depend on time."""
+def see_through(page: Page, place: str, *, browser: Browser, dice: random.Random, acts: list[str]) -> None:
+    """Stay on the order's page, which is shown, until nothing is asked of the shopper and nothing is expected soon;
+    `acts` gets what was done, in order. All choices are made by the dice before anything is awaited, so that they do
+    not depend on time."""
     at_once, once_paid = dice.random() < CHANGE_THEIR_MIND_AT_ONCE, dice.random() < CHANGE_THEIR_MIND_ONCE_PAID
     refuses, gives_up = dice.random() < REFUSE_AT_THEIR_BANK, dice.random() < GIVE_UP_AFTER_A_DECLINE
     place = browser.address(place)  # whole: on the way, the browser is at the bank
     deadline = time.monotonic() + GO_HOME_AFTER
     while time.monotonic() < deadline:
-        page = browser.get(place)
         cancel = _cancel_form(page)
         card = page.form_with("payment_method")
         bank = next((link for link in page.links if "/3ds/" in link), None)
@@ -47,6 +47,7 @@ def see_through(place: str, *, browser: Browser, dice: random.Random, acts: list
         elif not expected_soon:
             return
         time.sleep(LOOK_EVERY)
+        page = browser.look_again(place, page)
 
 
 def _cancel_form(page: Page) -> Form | None:

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Collection, Mapping
+from http import HTTPStatus
 from typing import ClassVar, Protocol
 from urllib.parse import urljoin
 
@@ -47,15 +48,22 @@ class Browser:
 
     def get(self, path: str) -> Page:
         """The page, which is shown from now on. Raises Refused, Unanswered."""
+        return Page.read(self._get(path, {}).text)
 
+    def look_again(self, path: str, shown: Page) -> Page:
+        """The page as it is now: `shown` itself where nothing has changed. Asks as the page's own script does."""
+        answer = self._get(path, {"If-None-Match": shown.etag})
+        return shown if answer.status_code == HTTPStatus.NOT_MODIFIED else Page.read(answer.text)
+
+    def _get(self, path: str, headers: Mapping[str, str]) -> requests.Response:
         def ask(*, again: bool) -> requests.Response:
-            return self.session.get(self.address(path), timeout=TIMEOUT)
+            return self.session.get(self.address(path), headers=headers, timeout=TIMEOUT)
 
         answer = self.patiently(ask)
         if not answer.ok:
             raise Refused(f"HTTP {answer.status_code} for {path}")
         self.url = answer.url
-        return Page.read(answer.text)
+        return answer
 
     def send(self, form: Form, answers: Mapping[str, str]) -> requests.Response:
         """Fill and send a form until there is an answer; for forms that may be sent twice. Raises Unanswered."""

@@ -51,7 +51,7 @@ class Form:
 class Page(HTMLParser):
     """`alerts` holds the texts that the page puts before its reader: errors and messages. `messages` are the admin's
     words about what was done just now, each with its level. `poll` is how soon the page's script would ask again:
-    soon, later or never; empty on pages without."""
+    soon, later or never; `etag` is what it would name then. Both are empty on pages without."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +60,7 @@ class Page(HTMLParser):
         self.alerts: list[str] = []
         self.messages: list[tuple[str, str]] = []
         self.poll = ""
+        self.etag = ""
         self._form: Form | None = None
         self._text: Field | None = None
         self._option: str | None = None
@@ -83,6 +84,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.poll = given.get("data-poll", self.poll)
+        self.etag = given.get("data-etag", self.etag)
         if self._alert_depth:
             self._alert_depth += tag not in _VOID
         elif given.get("role") in ("alert", "status") or "errorlist" in given.get("class", "").split():

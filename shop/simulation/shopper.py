@@ -110,7 +110,7 @@ class Shopper:
         shown = self._browser.get(place)
         if place.startswith("/orders/"):
             if self._habits.stay:
-                see_through(place, browser=self._browser, dice=self._dice, acts=self._acts)
+                see_through(shown, place, browser=self._browser, dice=self._dice, acts=self._acts)
             return Outcome.PLACED, place, ""
         return Outcome.SOLD_OUT, "", _said(shown)
 

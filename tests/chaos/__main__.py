@@ -37,7 +37,7 @@ DEADLINES = {
     "SCREENING_TIMEOUT": "3",
 }
 # Shoppers at once: those who only order, and those who stay and see their order through, one in so many of all.
-PASSING, STAYING = 20, 8
+PASSING, STAYING = 20, 12
 STAY_ONE_IN = 4
 # What the summary counts.
 COUNTED = {

@@ -128,6 +128,7 @@ def test_the_timeline_tells_what_was_heard(order: Order) -> None:
     assert ("bank event", "charge.dispute.created") in told
     assert ("mail event", "order_confirmed: delivered") in told
     assert not any(each.source in ("bank event", "mail event") for each in timeline(order.pk, public=True))
+    assert timeline(order.pk, public=True) == [each for each in timeline(order.pk) if each.public]
 
 
 def test_operators_look_and_change_nothing(order: Order) -> None:
