@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from django.db import connection, transaction
 
-from outbox import doorbell
+from outbox import doorbell, prepared
 from outbox.context import Context, current
 from outbox.events import DomainEvent, encode, type_of
 from outbox.models import OutboxRecord
@@ -33,17 +33,41 @@ def publish_all(events: Iterable[tuple[DomainEvent, Context]]) -> None:
         raise PublishOutsideTransaction(
             "publish() needs the transaction of the fact it reports: wrap both in transaction.atomic()."
         )
-    records = [
-        OutboxRecord(
-            aggregatetype=event.AGGREGATE,
-            aggregateid=event.aggregate_id,
-            type=type_of(type(event)),
-            version=event.VERSION,
-            payload=encode(event),
-            headers=context.headers(),
-        )
-        for event, context in events
-    ]
-    if records:
-        OutboxRecord.objects.bulk_create(records)
-        transaction.on_commit(lambda: doorbell.ring(RELAY))
+    staged = [_record(event, context) for event, context in events]
+    if staged:
+        OutboxRecord.objects.bulk_create(OutboxRecord(**each) for each in staged)
+        ring()
+
+
+def records(*events: DomainEvent) -> list[prepared.Row]:
+    """What `publish` would write now, for a statement that does so itself (`insertion`) and then calls `ring`."""
+    context = current()
+    return [_record(event, context) for event in events]
+
+
+def insertion(parameter: str, *, source: str, key: str, aggregate_id: str) -> str:
+    """SQL that stages `records` whose aggregate only `source` knows: `key` is their events' field of its id, a number,
+    and `aggregate_id` the expression for it."""
+    return prepared.insertion(
+        OutboxRecord,
+        f"{source}, {prepared.given(OutboxRecord, parameter)} ORDER BY given.ordinality",
+        aggregateid=f"{aggregate_id}::text",
+        payload=f"given.payload || jsonb_build_object('{key}', {aggregate_id})",
+    )
+
+
+def ring() -> None:
+    """Wake the relay, once this transaction has committed."""
+    transaction.on_commit(lambda: doorbell.ring(RELAY))
+
+
+def _record(event: DomainEvent, context: Context) -> prepared.Row:
+    return prepared.row(
+        OutboxRecord,
+        aggregatetype=event.AGGREGATE,
+        aggregateid=event.aggregate_id,
+        type=type_of(type(event)),
+        version=event.VERSION,
+        payload=encode(event),
+        headers=context.headers(),
+    )

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.db.models import Case, F, When
 from django.db.models.functions import Now
 
-from outbox import claims
+from outbox import claims, prepared
 from outbox.crash_points import crash_point
 from outbox.publisher import publish_all
 from payments.events import PaymentCanceled
@@ -23,14 +23,38 @@ def request_payment(
 ) -> Payment:
     """Write the `unprocessed` payment of an order, in the order's own transaction. Nothing is charged before
     `release`. `amount` in minor units. Raises AmountNotChargeable (payments.money)."""
-    check_chargeable(amount=amount, currency=currency)
     return Payment.objects.create(
+        **requested(
+            order_id=order_id,
+            reference=reference,
+            amount=amount,
+            currency=currency,
+            payment_method=payment_method,
+            return_url=return_url,
+        )
+    )
+
+
+def requested(
+    *, order_id: int, reference: str, amount: int, currency: str, payment_method: str, return_url: str
+) -> prepared.Row:
+    """The same, not written: for a statement that does so itself (`insertion`)."""
+    check_chargeable(amount=amount, currency=currency)
+    return prepared.row(
+        Payment,
         order_id=order_id,
         reference=reference,
         amount=amount,
         currency=currency,
         payment_method=payment_method,
         return_url=return_url,
+    )
+
+
+def insertion(parameter: str, *, source: str, order_id: str, reference: str) -> str:
+    """SQL that writes a `requested` payment whose order only `source` knows; both are expressions."""
+    return prepared.insertion(
+        Payment, f"{source}, {prepared.given(Payment, parameter)}", order_id=order_id, reference=reference
     )
 
 

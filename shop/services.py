@@ -4,7 +4,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -15,8 +15,9 @@ from outbox.database import retried
 from outbox.publisher import publish
 from payments.services import request_payment
 from shop import stock
-from shop.events import InventoryReserved, InventoryUnavailable, Line, OrderPlaced
+from shop.events import InventoryUnavailable, Line
 from shop.models import Order, OrderLine, Product, ShippingMethod
+from shop.placement import events, place_at_once, return_url
 
 # No line of a shop like this needs more; it bounds totals and what one shopper can hold.
 MAX_QUANTITY = 99
@@ -69,10 +70,14 @@ def digest(*, lines: Sequence[CartLine], contact: Contact, shipping_code: str) -
     """SHA-256 of all that the shopper decided, the card apart: the first card that was sent counts."""
     content = {
         "lines": sorted((line.product_id, line.quantity) for line in lines),
-        "contact": asdict(contact),
+        "contact": _fields(contact),
         "shipping": shipping_code,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _fields(contact: Contact) -> dict[str, str]:
+    return {name: getattr(contact, name) for name in Contact.__slots__}
 
 
 @retried()
@@ -95,88 +100,104 @@ def place_order(
     Raises CheckoutConflict, PriceChanged, or CheckoutRefused for a cart or shipping method that cannot be
     ordered.
     """
-    checked = digest(lines=lines, contact=contact, shipping_code=shipping_code)
-    with transaction.atomic():
-        repeated = _already_placed(checkout_token, checked)
-        if repeated is not None:
-            return repeated
-        products = _priced(lines)
-        shipping = ShippingMethod.objects.filter(code=shipping_code, active=True).first()
-        if shipping is None:
-            raise CheckoutRefused("This way of shipping is no longer offered: please choose another.")
-        subtotal = sum(products[line.product_id].price * line.quantity for line in lines)
-        total = subtotal + shipping.price
-        if total != expected_total:
-            raise PriceChanged("A price has changed since you looked: please check the new total.")
-        try:
-            with transaction.atomic():  # a savepoint: a concurrent insert of the same token is waited for here
-                order = Order.objects.create(
-                    checkout_token=checkout_token,
-                    digest=checked,
-                    currency=settings.STORE_CURRENCY,
-                    subtotal=subtotal,
-                    shipping_price=shipping.price,
-                    total=total,
-                    shipping_method=shipping,
-                    **asdict(contact),
-                )
-        except IntegrityError:
-            repeated = _already_placed(checkout_token, checked)
-            if repeated is None:
-                raise
-            return repeated
-        short = stock.hold(wanted={line.product_id: line.quantity for line in lines})
-        OrderLine.objects.bulk_create(
-            OrderLine(
-                order=order,
-                product_id=line.product_id,
-                name=products[line.product_id].name,
-                unit_price=products[line.product_id].price,
-                quantity=line.quantity,
-                hold=OrderLine.Hold.NONE if short else OrderLine.Hold.HELD,
-            )
-            for line in lines
+    with transaction.atomic(), context.bound(context.current()):  # a story begins: its correlation id is the order's
+        order = Order(
+            checkout_token=checkout_token,
+            digest=digest(lines=lines, contact=contact, shipping_code=shipping_code),
+            currency=settings.STORE_CURRENCY,
+            total=expected_total,
+            **_fields(contact),
         )
-        # The story that begins here: its correlation id is the order's for good.
-        with context.bound(context.current()):
-            _report(order, lines, short, payment_method)
+        sold = tuple(Line(product_id=line.product_id, quantity=line.quantity) for line in lines)
+        if _objection(sold) is None and place_at_once(
+            order=order, lines=sold, shipping_code=shipping_code, payment_method=payment_method
+        ):
+            placed = Placed(order=order)
+        else:
+            placed = _place_step_by_step(order, sold, shipping_code, payment_method)
+        if placed.repeated:
+            return placed
         crash_point("O1")
     crash_point("O2")
+    return placed
+
+
+def _place_step_by_step(order: Order, lines: tuple[Line, ...], shipping_code: str, payment_method: str) -> Placed:
+    """What is unusual about it is found out here; what has become usual meanwhile is placed."""
+    repeated = _already_placed(order)
+    if repeated is not None:
+        return repeated
+    products = _products(lines)
+    shipping = ShippingMethod.objects.filter(code=shipping_code, active=True).first()
+    if shipping is None:
+        raise CheckoutRefused("This way of shipping is no longer offered: please choose another.")
+    order.shipping_method, order.shipping_price = shipping, shipping.price
+    order.subtotal = sum(products[line.product_id].price * line.quantity for line in lines)
+    if order.subtotal + order.shipping_price != order.total:
+        raise PriceChanged("A price has changed since you looked: please check the new total.")
+    try:
+        with transaction.atomic():  # a savepoint: a concurrent insert of the same token is waited for here
+            short = stock.hold(wanted={line.product_id: line.quantity for line in lines})
+            order.save(force_insert=True)
+    except IntegrityError:
+        repeated = _already_placed(order)
+        if repeated is None:
+            raise
+        return repeated
+    OrderLine.objects.bulk_create(
+        OrderLine(
+            order=order,
+            product_id=line.product_id,
+            name=products[line.product_id].name,
+            unit_price=products[line.product_id].price,
+            quantity=line.quantity,
+            hold=OrderLine.Hold.NONE if short else OrderLine.Hold.HELD,
+        )
+        for line in lines
+    )
+    _report(order, lines, short, payment_method)
     return Placed(order=order, unavailable=short)
 
 
-def _already_placed(checkout_token: uuid.UUID, checked: str) -> Placed | None:
-    order = Order.objects.filter(checkout_token=checkout_token).first()
-    if order is None:
+def _already_placed(order: Order) -> Placed | None:
+    earlier = Order.objects.filter(checkout_token=order.checkout_token).first()
+    if earlier is None:
         return None
-    if order.digest != checked:
+    if earlier.digest != order.digest:
         raise CheckoutConflict(
-            f"This checkout already became order {order.number}, with other details. "
+            f"This checkout already became order {earlier.number}, with other details. "
             "Please look at that order before you send another."
         )
-    return Placed(order=order, unavailable=tuple(order.process.get("unavailable", ())), repeated=True)
+    return Placed(order=earlier, unavailable=tuple(earlier.process.get("unavailable", ())), repeated=True)
 
 
-def _priced(lines: Sequence[CartLine]) -> dict[int, Product]:
+def _objection(lines: tuple[Line, ...]) -> str | None:
+    """Why nothing can be ordered so, whatever the catalogue says."""
     if not lines:
-        raise CheckoutRefused("Your cart is empty.")
+        return "Your cart is empty."
     if len({line.product_id for line in lines}) != len(lines):
-        raise CheckoutRefused("A product stands twice in the cart: please reload it.")
+        return "A product stands twice in the cart: please reload it."
     if any(not 1 <= line.quantity <= MAX_QUANTITY for line in lines):
-        raise CheckoutRefused(f"You can order 1 to {MAX_QUANTITY} of each product.")
+        return f"You can order 1 to {MAX_QUANTITY} of each product."
+    return None
+
+
+def _products(lines: tuple[Line, ...]) -> dict[int, Product]:
+    objection = _objection(lines)
+    if objection is not None:
+        raise CheckoutRefused(objection)
     products = Product.objects.filter(active=True).in_bulk([line.product_id for line in lines])
     if len(products) != len(lines):
         raise CheckoutRefused("A product in your cart is no longer sold: please reload the cart.")
     return products
 
 
-def _report(order: Order, lines: Sequence[CartLine], short: tuple[int, ...], payment_method: str) -> None:
-    facts = {line.product_id: Line(product_id=line.product_id, quantity=line.quantity) for line in lines}
-    everything = tuple(facts.values())
+def _report(order: Order, lines: tuple[Line, ...], short: tuple[int, ...], payment_method: str) -> None:
     if short:
         order.status, order.process = Order.Status.CANCELLED, {"unavailable": list(short)}
         order.save(update_fields=["status", "process"])
-        publish(InventoryUnavailable(order_id=order.pk, lines=tuple(facts[pk] for pk in short)))
+        wanted = {line.product_id: line for line in lines}
+        publish(InventoryUnavailable(order_id=order.pk, lines=tuple(wanted[pk] for pk in short)))
         return
     request_payment(
         order_id=order.pk,
@@ -184,9 +205,6 @@ def _report(order: Order, lines: Sequence[CartLine], short: tuple[int, ...], pay
         amount=order.total,
         currency=order.currency,
         payment_method=payment_method,
-        return_url=settings.STORE_ADDRESS + order.get_absolute_url(),
+        return_url=return_url(order),
     )
-    publish(
-        OrderPlaced(order_id=order.pk, total=order.total, currency=order.currency, lines=everything),
-        InventoryReserved(order_id=order.pk, lines=everything),
-    )
+    publish(*events(order, lines))

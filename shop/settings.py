@@ -117,6 +117,8 @@ DATABASES = {
         "OPTIONS": {
             **_database.get("OPTIONS", {}),
             "connect_timeout": 5,
+            # At once, what asks for it (outbox/prepared.py); Django's own cursors never do.
+            "prepare_threshold": 0,
             "options": " ".join(f"-c {name}={value}" for name, value in _SESSION_SETTINGS.items()),
         },
     }
