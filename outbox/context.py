@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -26,18 +26,16 @@ class Context:
     @classmethod
     def new(cls, *, actor: str = "system", traceparent: str = "") -> "Context":
         """A new story. A malformed `traceparent` from outside is replaced, as the standard asks."""
-        if not _TRACEPARENT.fullmatch(traceparent):
-            traceparent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-        return cls(correlation_id=str(uuid.uuid4()), traceparent=traceparent, actor=actor)
+        return cls(correlation_id=str(uuid.uuid4()), traceparent=_well_formed(traceparent), actor=actor)
 
     @classmethod
     def from_headers(cls, headers: dict[str, str]) -> "Context":
         """The context that `headers()` wrote; missing parts start a new story."""
-        fresh = cls.new(actor=headers.get("actor", "system"), traceparent=headers.get("traceparent", ""))
-        return replace(
-            fresh,
-            correlation_id=headers.get("correlation_id", fresh.correlation_id),
+        return cls(
+            correlation_id=headers.get("correlation_id") or str(uuid.uuid4()),
             causation_id=headers.get("causation_id", ""),
+            traceparent=_well_formed(headers.get("traceparent", "")),
+            actor=headers.get("actor", "system"),
         )
 
     def headers(self) -> dict[str, str]:
@@ -51,12 +49,19 @@ class Context:
     def because_of(self, event_id: uuid.UUID) -> "Context":
         """The context for what this event causes: same story and trace, a new span."""
         version, trace, _, flags = self.traceparent.split("-")
-        return replace(
-            self,
+        return Context(
+            correlation_id=self.correlation_id,
             causation_id=str(event_id),
             traceparent=f"{version}-{trace}-{secrets.token_hex(8)}-{flags}",
             actor="system",
         )
+
+
+def _well_formed(traceparent: str) -> str:
+    """Another one in its place where it is not."""
+    if _TRACEPARENT.fullmatch(traceparent):
+        return traceparent
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 _current: ContextVar[Context | None] = ContextVar("outbox_context", default=None)

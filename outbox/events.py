@@ -79,14 +79,14 @@ def encode(event: DomainEvent) -> dict[str, Any]:
     return payload
 
 
-def decode(type_name: str, version: int, payload: dict[str, Any]) -> DomainEvent:
-    """The typed event. Raises UnknownEventVersion or MalformedEvent; extra fields are refused."""
+def decode(type_name: str, version: int, payload: str) -> DomainEvent:
+    """The typed event of a payload in JSON. Raises UnknownEventVersion or MalformedEvent; extra fields are refused."""
     cls = _registry.get((type_name, version))
     if cls is None:
         raise UnknownEventVersion(f"{type_name} version {version} is not known to this build")
     try:
-        return msgspec.convert(payload, cls, strict=True)
-    except msgspec.ValidationError as error:
+        return msgspec.json.decode(payload, type=cls, strict=True)
+    except msgspec.DecodeError as error:
         raise MalformedEvent(f"{type_name} version {version}: {error}") from error
 
 

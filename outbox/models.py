@@ -1,7 +1,7 @@
 """Tables of the log. Nothing here knows a domain."""
 
 import uuid
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
@@ -23,17 +23,6 @@ class Envelope(models.Model):
 
     class Meta:
         abstract = True
-
-    ENVELOPE_FIELDS: ClassVar[tuple[str, ...]] = (
-        "id",
-        "aggregatetype",
-        "aggregateid",
-        "type",
-        "version",
-        "payload",
-        "headers",
-        "created_at",
-    )
 
 
 class OutboxRecord(Envelope):
@@ -224,8 +213,3 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.loop} in {self.process}"
-
-
-def envelope_of(row: Envelope) -> dict[str, Any]:
-    """The envelope's fields of any row that has them, ready to build another row."""
-    return {name: getattr(row, name) for name in Envelope.ENVELOPE_FIELDS}

@@ -11,14 +11,20 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from outbox import decisions, subscriptions
+from outbox import decisions, prepared, subscriptions
 from outbox.backoff import Backoff
-from outbox.models import Envelope, ParkedEvent, Subscription, envelope_of
+from outbox.log import Logged
+from outbox.models import ParkedEvent
 
 # Tries before a person is asked. With the delays below: about half an hour,
 # longer than most deploys and short outages, short enough that a person still remembers what was changed.
 MAX_TRIES = 10
 RETRY = Backoff(first=dt.timedelta(seconds=2), longest=dt.timedelta(minutes=30))
+
+_BLOCKED = b"""
+SELECT DISTINCT aggregateid FROM outbox_parkedevent
+WHERE subscription_id = %(subscription)s AND aggregateid = ANY (%(streams)s)
+"""
 
 # Characters of an error that are kept; a traceback's end says more than its beginning.
 _ERROR_LENGTH = 4000
@@ -28,42 +34,32 @@ class NotParked(LookupError):
     """The event is not parked (any more), or it is not the one of its stream to decide about."""
 
 
-def blocked_streams(subscription: Subscription, streams: Sequence[str]) -> set[str]:
+def blocked_streams(subscription: str, streams: Sequence[str]) -> set[str]:
     """Those of the streams in which something is parked."""
-    return set(
-        ParkedEvent.objects.filter(subscription=subscription, aggregateid__in=streams).values_list(
-            "aggregateid", flat=True
-        )
-    )
+    return {stream for (stream,) in prepared.run(_BLOCKED, {"subscription": subscription, "streams": list(streams)})}
 
 
-def park(subscription: Subscription, row: Envelope, *, position: int, error: str) -> None:
+def park(subscription: str, event: Logged, *, error: str) -> None:
     """Set aside an event whose handler failed; its stream is blocked from now on."""
     ParkedEvent.objects.create(
-        subscription=subscription,
-        position=position,
+        subscription_id=subscription,
         status=ParkedEvent.Status.RETRYING,
         attempts=1,
         due_at=Now() + RETRY.delay(attempts=1),
         error=error[-_ERROR_LENGTH:],
-        **envelope_of(row),
+        **event.columns(),
     )
 
 
-def queue(subscription: Subscription, rows: Sequence[tuple[int, Envelope]]) -> None:
-    """Set aside events, by position, whose streams are blocked by an earlier one."""
+def queue(subscription: str, events: Sequence[Logged]) -> None:
+    """Set aside events whose streams are blocked by an earlier one."""
     ParkedEvent.objects.bulk_create(
-        ParkedEvent(
-            subscription=subscription,
-            position=position,
-            status=ParkedEvent.Status.QUEUED,
-            **envelope_of(row),
-        )
-        for position, row in rows
+        ParkedEvent(subscription_id=subscription, status=ParkedEvent.Status.QUEUED, **event.columns())
+        for event in events
     )
 
 
-def due(subscription: Subscription, *, limit: int) -> list[ParkedEvent]:
+def due(subscription: str, *, limit: int) -> list[ParkedEvent]:
     """Parked events whose time has come, each the lowest of its stream, oldest first."""
     due = ParkedEvent.objects.filter(ParkedEvent.IS_DUE, subscription=subscription)
     return list(due.order_by("due_at", "number")[:limit])

@@ -53,13 +53,14 @@ def insertion(model: type[models.Model], source: str, **computed: str) -> str:
     return f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {values} FROM {source}"  # noqa: S608
 
 
-def run(statement: bytes, parameters: Mapping[str, str]) -> tuple[Any, ...] | None:
-    """The one row that the statement returns, if any; it is prepared once for each connection. Parameters are text:
-    numbers would be prepared anew for each of their sizes.
+def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tuple[Any, ...]]:
+    """The rows that the statement returns; it is prepared once for each connection. Parameters are text or lists of
+    it: numbers would be prepared anew for each of their sizes.
 
     Raises what Django's own cursors raise.
     """
     connection.ensure_connection()
     # Django's cursors put parameters into the statement's text, which cannot be prepared.
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        return cursor.execute(statement, parameters, prepare=True).fetchone()
+        cursor.execute(statement, parameters, prepare=True, binary=True)
+        return cursor.fetchall() if cursor.description else []

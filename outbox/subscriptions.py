@@ -7,10 +7,26 @@ is under way. Lock order: cursor → head → the domain's rows.
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, Min, OuterRef, Subquery
+from django.db.models import F, Min
 
-from outbox import decisions, registry
+from outbox import decisions, prepared, registry
 from outbox.models import LogHead, ParkedEvent, Subscription
+
+# What a reader asks at every turn.
+_HAS_WORK = b"""
+SELECT NOT paused AND (
+    position < (SELECT position FROM outbox_loghead)
+    OR EXISTS (SELECT FROM outbox_parkedevent
+               WHERE subscription_id = name AND status = 'retrying' AND due_at <= statement_timestamp())
+)
+FROM outbox_subscription WHERE name = %(name)s
+"""
+_TAKE = b"""
+SELECT position FROM outbox_subscription WHERE name = %(name)s AND NOT paused FOR NO KEY UPDATE SKIP LOCKED
+"""
+_MOVE = b"""
+UPDATE outbox_subscription SET position = %(position)s::bigint, moved_at = statement_timestamp() WHERE name = %(name)s
+"""
 
 
 class ReplayTooFar(ValueError):
@@ -40,25 +56,24 @@ def lock(name: str) -> Subscription:
     return Subscription.objects.select_for_update(no_key=True).get(pk=name)
 
 
-def lock_if_free(name: str) -> Subscription | None:
-    """The same without waiting: None when another process holds it."""
-    return Subscription.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=name).first()
+def take(name: str) -> int | None:
+    """The cursor's position, its row locked. None while another process holds it, or while it is paused."""
+    found = prepared.run(_TAKE, {"name": name})
+    return found[0][0] if found else None
+
+
+def move(name: str, *, position: int) -> None:
+    """Everything up to this position is handled or parked."""
+    prepared.run(_MOVE, {"name": name, "position": str(position)})
 
 
 def has_work(name: str) -> bool:
     """Whether there is anything to handle now. One look, where taking the lock would be a write to the disk at every
     poll of an idle reader. Raises Subscription.DoesNotExist for a name that was never created."""
-    due = ParkedEvent.objects.filter(ParkedEvent.IS_DUE, subscription=OuterRef("pk"))
-    place = (
-        Subscription.objects.filter(pk=name)
-        .annotate(head=Subquery(LogHead.objects.values("position")), has_due=Exists(due))
-        .values_list("paused", "position", "head", "has_due")
-        .first()
-    )
-    if place is None:
+    found = prepared.run(_HAS_WORK, {"name": name})
+    if not found:
         raise Subscription.DoesNotExist(f"No subscription is called {name!r}: run `manage.py migrate`.")
-    paused, position, head, has_due = place
-    return not paused and (has_due or position < head)
+    return bool(found[0][0])
 
 
 def set_paused(*, name: str, paused: bool, actor: str, reason: str) -> None:

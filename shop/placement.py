@@ -107,7 +107,7 @@ def place_at_once(*, order: Order, lines: tuple[Line, ...], shipping_code: str, 
         )
     except AmountNotChargeable:
         return False
-    row = prepared.run(
+    rows = prepared.run(
         _statement(),
         {
             "order": prepared.as_json([prepared.row_of(order)]),
@@ -117,9 +117,9 @@ def place_at_once(*, order: Order, lines: tuple[Line, ...], shipping_code: str, 
             "shipping": shipping_code,
         },
     )
-    if row is None:
+    if not rows:
         return False
-    (order.pk, order.subtotal, order.shipping_price, order.shipping_method_id, *times) = row
+    ((order.pk, order.subtotal, order.shipping_price, order.shipping_method_id, *times),) = rows
     order.created_at, order.updated_at = times
     order._state.adding, order._state.db = False, "default"
     publisher.ring()
