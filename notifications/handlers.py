@@ -1,36 +1,39 @@
 """Events of the log become messages: rows only, sent by the worker."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from django.db.models.functions import Now
 
 from notifications.catalogue import MAILS
 from notifications.emails import facts, render
 from notifications.models import Message
-from outbox import claims
+from outbox import claims, prepared
 from outbox.events import Delivery
 from outbox.registry import subscribe
 from shop import selectors
 from shop.models import Order
 
 
+@functools.cache
+def _insertion() -> bytes:
+    source = prepared.given(Message, "messages")
+    return f"{prepared.insertion(Message, source, due_at='statement_timestamp()')} ON CONFLICT DO NOTHING".encode()
+
+
 @subscribe("messages", *MAILS)
 def write_messages(deliveries: Sequence[Delivery[Any]]) -> None:
     """One message for each event; those that exist already, by event or as the one of their order, stay."""
     orders = selectors.orders({delivery.event.order_id for delivery in deliveries})
-    Message.objects.bulk_create(
-        [_message(delivery, orders) for delivery in deliveries],
-        ignore_conflicts=True,
-    )
+    prepared.run(_insertion(), {"messages": prepared.as_json(_message(delivery, orders) for delivery in deliveries)})
     claims.ring(Message)
 
 
-def _message(delivery: Delivery[Any], orders: Mapping[int, Order]) -> Message:
+def _message(delivery: Delivery[Any], orders: Mapping[int, Order]) -> prepared.Row:
     order, mail = orders[delivery.event.order_id], MAILS[type(delivery.event)]
     data = facts(order, **mail.details(delivery.event, order))
     email = render(mail.template, data)
-    return Message(
+    return prepared.row(
+        Message,
         event_id=delivery.id,
         order_id=order.pk,
         order_number=order.number,
@@ -43,6 +46,5 @@ def _message(delivery: Delivery[Any], orders: Mapping[int, Order]) -> Message:
         text=email.text,
         html=email.html,
         data=data,
-        due_at=Now(),
         headers=delivery.consequence.headers(),
     )

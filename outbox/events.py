@@ -92,14 +92,19 @@ def decode(type_name: str, version: int, payload: str) -> DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class Delivery(Generic[EventT]):
-    """An event on its way to a handler, with its place in the log."""
+    """An event on its way to a handler, with its place in the log; `headers` are JSON."""
 
     position: int
     id: uuid.UUID
     aggregateid: str
     created_at: dt.datetime
-    context: Context
+    headers: str
     event: EventT
+
+    @property
+    def context(self) -> Context:
+        """What it was published in."""
+        return Context.from_headers(msgspec.json.decode(self.headers))
 
     @property
     def consequence(self) -> Context:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from outbox import prepared
-from outbox.context import Context
 from outbox.events import Delivery, DomainEvent, decode
 from outbox.models import ParkedEvent
 
@@ -54,7 +53,7 @@ class Logged(NamedTuple):
             id=self.id,
             aggregateid=self.aggregateid,
             created_at=self.created_at,
-            context=Context.from_headers(msgspec.json.decode(self.headers)),
+            headers=self.headers,
             event=decode(self.type, self.version, self.payload),
         )
 

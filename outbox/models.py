@@ -123,8 +123,6 @@ class ParkedEvent(Envelope):
         QUEUED = "queued"  # behind another of its stream → retrying, when it becomes the lowest
         WAITING = "waiting"  # out of tries; a person retries or skips it
 
-    IS_DUE: ClassVar = models.Q(status=Status.RETRYING, due_at__lte=Now())
-
     number = models.BigAutoField(primary_key=True)  # `id` is the event's
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="parked")
     position = models.BigIntegerField()

@@ -21,6 +21,11 @@ from outbox.models import ParkedEvent
 MAX_TRIES = 10
 RETRY = Backoff(first=dt.timedelta(seconds=2), longest=dt.timedelta(minutes=30))
 
+_DUE = b"""
+SELECT number FROM outbox_parkedevent
+WHERE subscription_id = %(subscription)s AND status = 'retrying' AND due_at <= statement_timestamp()
+ORDER BY due_at, number LIMIT %(limit)s::int
+"""
 _BLOCKED = b"""
 SELECT DISTINCT aggregateid FROM outbox_parkedevent
 WHERE subscription_id = %(subscription)s AND aggregateid = ANY (%(streams)s)
@@ -61,8 +66,9 @@ def queue(subscription: str, events: Sequence[Logged]) -> None:
 
 def due(subscription: str, *, limit: int) -> list[ParkedEvent]:
     """Parked events whose time has come, each the lowest of its stream, oldest first."""
-    due = ParkedEvent.objects.filter(ParkedEvent.IS_DUE, subscription=subscription)
-    return list(due.order_by("due_at", "number")[:limit])
+    numbers = [number for (number,) in prepared.run(_DUE, {"subscription": subscription, "limit": str(limit)})]
+    rows = ParkedEvent.objects.in_bulk(numbers) if numbers else {}
+    return [rows[number] for number in numbers]
 
 
 def failed_again(parked: ParkedEvent, *, error: str, bounded: bool) -> None:

@@ -1,5 +1,6 @@
 """Publishing: a fact's record is written by the transaction that makes the fact true."""
 
+import functools
 from collections.abc import Iterable
 
 from django.db import connection, transaction
@@ -35,8 +36,14 @@ def publish_all(events: Iterable[tuple[DomainEvent, Context]]) -> None:
         )
     staged = [_record(event, context) for event, context in events]
     if staged:
-        OutboxRecord.objects.bulk_create(OutboxRecord(**each) for each in staged)
+        prepared.run(_stage(), {"events": prepared.as_json(staged)})
         ring()
+
+
+@functools.cache
+def _stage() -> bytes:
+    source = f"{prepared.given(OutboxRecord, 'events')} ORDER BY given.ordinality"
+    return prepared.insertion(OutboxRecord, source).encode()
 
 
 def records(*events: DomainEvent) -> list[prepared.Row]:

@@ -4,15 +4,13 @@ many orders carried out together.
 Lock order: cursor → order → screening → stock → payment → refund. Every function needs a transaction.
 """
 
-import datetime as dt
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
-from django.db.models import Case, DateTimeField, F, JSONField, Value, When
-from django.db.models.functions import Now
 
+from outbox import prepared
 from outbox.context import Context
 from outbox.events import DomainEvent
 from outbox.publisher import publish_all
@@ -85,6 +83,22 @@ def decided(
     )
 
 
+_SAVE = b"""
+UPDATE shop_order SET
+    status = step.status,
+    process = step.process,
+    hold_until = CASE
+        WHEN step.starts THEN statement_timestamp() + make_interval(mins => %(minutes)s::int)
+        WHEN NOT step.stops THEN hold_until
+    END,
+    version = version + 1,
+    updated_at = statement_timestamp()
+FROM json_to_recordset(%(steps)s::json)
+    AS step (order_id bigint, status text, process jsonb, starts boolean, stops boolean)
+WHERE shop_order.id = step.order_id
+"""
+
+
 def act(steps: Sequence[Decided]) -> None:
     """Save the states and carry out all commands, those of one kind together. Each order's events keep the
     sequence of its commands. Needs the orders' locks."""
@@ -106,19 +120,17 @@ def act(steps: Sequence[Decided]) -> None:
 
 
 def _save(steps: Sequence[Decided]) -> None:
-    held = dt.timedelta(minutes=settings.HOLD_MINUTES)
-    clocks = [
-        *(When(pk=each.order.pk, then=Now() + held) for each in steps if Command.START_HOLD_CLOCK in each.commands),
-        *(When(pk=each.order.pk, then=None) for each in steps if Command.STOP_HOLD_CLOCK in each.commands),
-    ]
-    states = [When(pk=each.order.pk, then=Value(each.state.dump(), output_field=JSONField())) for each in steps]
-    Order.objects.filter(pk__in=[each.order.pk for each in steps]).update(
-        status=Case(*(When(pk=each.order.pk, then=Value(each.state.status)) for each in steps)),
-        process=Case(*states, output_field=JSONField()),
-        hold_until=Case(*clocks, default=F("hold_until"), output_field=DateTimeField()),
-        version=F("version") + 1,
-        updated_at=Now(),
+    taken = prepared.as_json(
+        {
+            "order_id": each.order.pk,
+            "status": each.state.status,
+            "process": each.state.dump(),
+            "starts": Command.START_HOLD_CLOCK in each.commands,
+            "stops": Command.STOP_HOLD_CLOCK in each.commands,
+        }
+        for each in steps
     )
+    prepared.run(_SAVE, {"steps": taken, "minutes": str(settings.HOLD_MINUTES)})
 
 
 def _lines(order_ids: Sequence[int]) -> dict[int, tuple[Line, ...]]:

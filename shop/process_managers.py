@@ -6,7 +6,7 @@ log, decisions of people, answers of the warehouse) and acts out the commands in
 
 import enum
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from outbox.events import DomainEvent
@@ -34,6 +34,9 @@ SHOPPER, OPERATOR, SYSTEM = "shopper", "operator", "system"
 HOLD_EXPIRED = "hold_expired"
 
 
+_STORED = ("cancelled_by", "reason", "paid", "picking", "disputed")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderProcess:
     """Where an order stands. `cancelled_by` and `reason` are set when somebody has asked for its end; `picking`
@@ -49,13 +52,11 @@ class OrderProcess:
     @classmethod
     def load(cls, *, status: str, stored: dict[str, Any]) -> Self:
         """From the order's columns; a state never stored is the beginning."""
-        names = ("cancelled_by", "reason", "paid", "picking", "disputed")
-        return cls(status=Status(status), **{name: stored[name] for name in names if name in stored})
+        return cls(status=Status(status), **{name: stored[name] for name in _STORED if name in stored})
 
     def dump(self) -> dict[str, Any]:
-        stored = asdict(self)
-        del stored["status"]  # a column of its own
-        return {"version": STATE_VERSION, **stored}
+        # The status is a column of its own.
+        return {"version": STATE_VERSION, **{name: getattr(self, name) for name in _STORED}}
 
 
 class Command(enum.Enum):
