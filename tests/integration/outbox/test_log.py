@@ -5,7 +5,8 @@ import queue
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -155,6 +156,90 @@ def test_what_commits_late_is_not_passed_over() -> None:
         assert relay_all() == 1
         assert dispatch_all("reader") == 1
         assert [(position, counter) for position, counter, _ in seen("reader")] == [(1, 2), (2, 1)]
+
+
+def test_what_is_cleared_stays_below_a_transaction_that_is_under_way() -> None:
+    """It took its number first and commits after many others were relayed, with a transaction's id of its own each."""
+    staged, relayed = threading.Event(), threading.Event()
+
+    def late() -> None:
+        with transaction.atomic():
+            publish(Stepped(counter=1, step=1))
+            staged.set()
+            assert relayed.wait(timeout=30)
+
+    def meanwhile() -> None:
+        assert staged.wait(timeout=30)
+        for _ in range(5):
+            step(2)
+            assert relay_once() == 1
+        relayed.set()
+
+    before = cleared()
+    together(late, meanwhile)
+    assert cleared() <= before + 1
+    assert relay_once() == 1
+    for _ in range(3):
+        step(2)
+        assert relay_once() == 1
+    assert cleared() >= before + 6  # and nobody holds it back any more
+
+
+def test_a_transaction_has_its_id_before_a_record_its_number() -> None:
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("INSERT INTO outbox_outboxrecord SELECT FROM outbox_event WHERE false")
+        cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+        assert cursor.fetchone() == (True,)
+
+
+def test_the_relay_does_not_walk_over_what_an_old_snapshot_keeps() -> None:
+    """Neither when it looks nor when it moves: rows, dead or not, do not depend on the machine."""
+    snapshot, walked = threading.Event(), threading.Event()
+
+    def old() -> list[int]:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT 1")
+            snapshot.set()
+            assert walked.wait(timeout=60)
+        return []
+
+    def work() -> list[int]:
+        assert snapshot.wait(timeout=30)
+        try:
+            looks = []
+            for _ in range(12):
+                step(1, times=500)
+                with counting_blocks() as count:
+                    assert relay_once() == 500
+                looks.append(count())
+            return looks
+        finally:
+            walked.set()
+
+    _, looks = together(old, work)
+    # Without a bound the last batch looks at each of 5,500 dead rows, twice.
+    assert max(looks[-3:]) < 1.3 * min(looks[1:4])
+
+
+@contextmanager
+def counting_blocks() -> Iterator[Callable[[], int]]:
+    """How many blocks of tables and indexes this session has looked at."""
+    before = looked_at()
+    yield lambda: looked_at() - before
+
+
+def looked_at() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute(
+            "SELECT sum(hits + reads)::bigint FROM pg_stat_get_backend_io(pg_backend_pid()) WHERE object = 'relation'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def cleared() -> int:
+    return LogHead.objects.get().cleared_through
 
 
 def test_the_log_refuses_changes() -> None:
