@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from benchmarks import tasks_latency
+from benchmarks import history, tasks_latency
 from outbox import context, registry, subscriptions
 from outbox.dispatcher import dispatch_once
 from outbox.events import Delivery
@@ -54,6 +54,18 @@ class Done:
 
 
 Work = Callable[[], Done]
+
+
+def load(*, orders: int) -> Work:
+    """A migrated store with a history of so many settled orders."""
+
+    def work() -> Done:
+        call_command("migrate", verbosity=0)
+        history.load(orders=orders)
+        history.analyse()
+        return Done(items=orders)
+
+    return work
 
 
 def build(*, products: int) -> Work:
@@ -223,6 +235,7 @@ def _at_head(names: Sequence[str]) -> bool:
 
 
 TASKS: dict[str, Callable[..., Work]] = {
+    "load": load,
     "build": build,
     "place": place,
     "relay": relay,

@@ -31,6 +31,10 @@ class OutboxRecord(Envelope):
     seq = models.BigAutoField(primary_key=True)
     created_at = models.DateTimeField(db_default=Now())
 
+    class Meta:
+        # An order's page looks for what is not in the log yet, also while much waits.
+        indexes = [models.Index(fields=["aggregateid"], name="outboxrecord_stream")]
+
     def __str__(self) -> str:
         return f"{self.type} {self.aggregateid} (staged {self.seq})"
 
@@ -38,12 +42,17 @@ class OutboxRecord(Envelope):
 class LogHead(models.Model):
     """One row: the last position handed out, and the last one that was purged.
 
-    Locking it makes a process the one relay of the moment.
+    Locking it makes a process the one relay of the moment. The other three are numbers of the staging table, and the
+    relay's own: up to `cleared_through` no record is there, and none will come; up to `clearing_through` none will come
+    once all transactions before that with the id `clearing_since` have ended.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     position = models.BigIntegerField(default=0)
     purged_through = models.BigIntegerField(default=0)
+    cleared_through = models.BigIntegerField(default=0)
+    clearing_through = models.BigIntegerField(default=0)
+    clearing_since = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [

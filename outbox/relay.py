@@ -5,11 +5,13 @@ after commit, by one relay at a time: it locks the head in one statement and rea
 snapshot is younger than the lock. Dense positions let every reader prove that it missed nothing.
 """
 
+from dataclasses import asdict, dataclass
+from typing import Self
+
 from django.db import connection, transaction
 
-from outbox import doorbell
+from outbox import doorbell, prepared
 from outbox.crash_points import crash_point
-from outbox.models import LogHead, OutboxRecord
 
 # Records per transaction. 500 keep one transaction at a few milliseconds, and larger ones gained nothing.
 BATCH = 500
@@ -17,34 +19,97 @@ BATCH = 500
 # The doorbell of everything that reads the log.
 LOG = "log"
 
-# A TID scan deletes the oldest records without an index look-up for each; RETURNING comes in heap order,
-# so the numbers are given by row_number().
+# The newest record that is staged: one look, where taking the head's lock would be a write to the disk ten times a
+# second. Records that were moved while an old transaction stands open stay in table and index as dead rows: without the
+# bound, each look and each batch would walk over all of them.
+_NEWEST = b"""
+SELECT max(seq) FROM outbox_outboxrecord WHERE seq > (
+    SELECT CASE WHEN clearing_through <= last_value THEN cleared_through ELSE 0 END
+    FROM outbox_loghead, outbox_outboxrecord_seq_seq
+)
+"""
+
+_LOCK = b"""
+SELECT position, cleared_through, clearing_through, clearing_since, (SELECT last_value FROM outbox_outboxrecord_seq_seq)
+FROM outbox_loghead FOR UPDATE
+"""
+
+_SAVE = b"""
+UPDATE outbox_loghead SET position = %(position)s::bigint, cleared_through = %(cleared_through)s::bigint,
+    clearing_through = %(clearing_through)s::bigint, clearing_since = %(clearing_since)s::bigint
+"""
+
+# Planned anew for each batch: how much is staged changes faster than a prepared plan. A TID scan deletes the oldest
+# records without an index look-up for each; RETURNING comes in heap order, so the numbers are given by row_number().
 _MOVE = """
 WITH moved AS (
     DELETE FROM outbox_outboxrecord
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox_outboxrecord ORDER BY seq LIMIT %(limit)s))
+    WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM outbox_outboxrecord WHERE seq > %(cleared)s ORDER BY seq LIMIT %(limit)s
+    ))
     RETURNING seq, id, aggregatetype, aggregateid, type, version, payload, headers, created_at
+), logged AS (
+    INSERT INTO outbox_event
+        (position, id, aggregatetype, aggregateid, type, version, payload, headers, created_at)
+    SELECT %(head)s + row_number() OVER (ORDER BY seq),
+           id, aggregatetype, aggregateid, type, version, payload, headers, created_at
+    FROM moved
 )
-INSERT INTO outbox_event
-    (position, id, aggregatetype, aggregateid, type, version, payload, headers, created_at)
-SELECT %(head)s + row_number() OVER (ORDER BY seq),
-       id, aggregatetype, aggregateid, type, version, payload, headers, created_at
+SELECT count(*), coalesce(max(seq), 0), pg_current_xact_id()::text::bigint,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 FROM moved
 """
 
 
+@dataclass(slots=True)
+class _Head:
+    """The columns of `LogHead` that are the relay's."""
+
+    position: int
+    cleared_through: int
+    clearing_through: int
+    clearing_since: int
+
+    @classmethod
+    def locked(cls) -> Self:
+        ((*columns, last_value),) = prepared.run(_LOCK, {})
+        head = cls(*columns)
+        if last_value < head.clearing_through:
+            # Somebody has set the sequence back, as after a move by logical replication, which copies none.
+            head.cleared_through = head.clearing_through = head.clearing_since = 0
+        return head
+
+    def clear(self, *, newest: int, own_id: int, oldest_id: int, last: int | None) -> None:
+        """Raise what is cleared, as far as that is sure. `last` is the last record moved, where more may be left.
+
+        Whoever took a number up to `newest` had a transaction's id by then (a trigger sees to that), lower than our
+        own. Once no such transaction is under way, everything up to there was visible to the batch that was moved.
+        """
+        if oldest_id >= self.clearing_since:
+            through = self.clearing_through if last is None else min(last, self.clearing_through)
+            self.cleared_through = max(self.cleared_through, through)
+        if self.cleared_through >= self.clearing_through or own_id < self.clearing_since:
+            self.clearing_through, self.clearing_since = newest, own_id
+
+
 def relay_once(*, limit: int = BATCH) -> int:
-    """Move up to `limit` records in one transaction; return how many were moved."""
-    if not OutboxRecord.objects.exists():
-        return 0  # one look, where taking the head's lock would be a write to the disk ten times a second
-    with transaction.atomic():
-        head = LogHead.objects.select_for_update().get()
+    """Move up to `limit` records in one transaction; return how many were moved.
+
+    Raises RuntimeError inside another transaction.
+    """
+    ((newest,),) = prepared.run(_NEWEST, {})
+    if newest is None:
+        return 0
+    with transaction.atomic(durable=True):  # whose id is younger than what was looked at
+        head = _Head.locked()
         crash_point("R1")
         with connection.cursor() as cursor:
-            cursor.execute(_MOVE, {"limit": limit, "head": head.position})
-            moved: int = cursor.rowcount
+            cursor.execute(_MOVE, {"limit": limit, "head": head.position, "cleared": head.cleared_through})
+            moved, last, own_id, oldest_id = cursor.fetchone()
         if moved:
-            LogHead.objects.update(position=head.position + moved)
+            head.clear(newest=newest, own_id=own_id, oldest_id=oldest_id, last=last if moved == limit else None)
+            head.position += moved
+            prepared.run(_SAVE, {name: str(value) for name, value in asdict(head).items()})
             transaction.on_commit(lambda: doorbell.ring(LOG))
             crash_point("R2")
-    return moved
+    return int(moved)
