@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from psycopg.pq import Trace
 
 from outbox import context, prepared
+from outbox.doorbell import Doorbell
 from outbox.models import OutboxRecord
+from outbox.publisher import RELAY
 from payments.models import Payment
 from shop import services
 from shop.models import Order, OrderLine, Product, ShippingMethod, Stock
@@ -289,6 +291,16 @@ def test_one_statement_between_begin_and_commit() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_relay_is_woken() -> None:
+    bell = Doorbell(RELAY)
+    try:
+        place(offer())
+        assert bell.wait(10)
+    finally:
+        bell.close()
 
 
 def test_a_row_has_no_column_that_its_model_has_not() -> None:

@@ -4,10 +4,10 @@ import contextlib
 import queue
 import random
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from outbox.models import OutboxRecord
 from payments.models import Payment
 from shop import placement, services
 from shop.models import Order, OrderLine, Stock
-from shop.services import Placed
+from shop.services import CheckoutConflict, Placed
 from tests.integration.orders import offer
 from tests.integration.test_placement import Sent, cart
 from tests.local.waiting import wait_until
@@ -53,6 +53,13 @@ def by_statement(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
     return counted
 
 
+def step_by_step(patch: pytest.MonkeyPatch, *, share: float) -> None:
+    """So many of the orders that come are placed without the statement."""
+    at_once = placement.place_at_once
+    dice = random.Random(3)  # noqa: S311 - no secret
+    patch.setattr(services, "place_at_once", lambda **order: dice.random() >= share and at_once(**order))
+
+
 def books_are_right() -> None:
     """Every order is whole: held with a payment and two events, or cancelled with neither hold nor payment."""
     for order in Order.objects.all():
@@ -81,6 +88,14 @@ def test_the_last_pieces(pieces: int, by_statement: Counter[bool]) -> None:
     books_are_right()
 
 
+def test_the_last_piece_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    step_by_step(monkeypatch, share=1.0)
+    last = offer(stock=1)
+    placed = together(*[cart((last, 1)).place for _ in range(12)])
+    assert len([each for each in placed if not each.unavailable]) == 1
+    books_are_right()
+
+
 def test_the_last_pieces_of_many_products_in_any_order() -> None:
     dice = random.Random(7)  # noqa: S311 - no secret
     products = [offer(stock=12) for _ in range(6)]
@@ -101,9 +116,7 @@ def test_the_last_pieces_of_many_products_in_any_order() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_one_checkout_sent_by_many(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some of them step by step: both ways lock in one order."""
-    at_once = placement.place_at_once
-    dice = random.Random(3)  # noqa: S311 - no secret
-    monkeypatch.setattr(services, "place_at_once", lambda **order: dice.random() >= share and at_once(**order))
+    step_by_step(monkeypatch, share=share)
     products = [offer(stock=3) for _ in range(3)]
     for _ in range(6):
         sent = cart(*((product, 1) for product in products))
@@ -119,8 +132,15 @@ class GivenUp(Exception):
     """The first order is not committed."""
 
 
-def one_after_the_other(first: Sent, second: Sent, *, first_fails: bool = False) -> tuple[Placed | None, Placed]:
-    """The second is sent while the first is written and not committed, and waits for it."""
+def give_up() -> None:
+    raise GivenUp
+
+
+def one_after_the_other(
+    first: Sent, second: Sent, *, meanwhile: Callable[[], None] = lambda: None
+) -> tuple[Placed | None, Placed]:
+    """The second is sent while the first is written and not committed, and waits for it; `meanwhile` is done in the
+    first one's transaction."""
     backend: queue.Queue[int] = queue.Queue()
 
     def send_second() -> Placed:
@@ -147,8 +167,7 @@ def one_after_the_other(first: Sent, second: Sent, *, first_fails: bool = False)
             later.append(pool.submit(send_second))
             pid = backend.get(timeout=30)
             wait_until(lambda: is_waiting(pid))
-            if first_fails:
-                raise GivenUp
+            meanwhile()
 
         answer = None
         with crash_points.watching(at_point), contextlib.suppress(GivenUp):
@@ -179,26 +198,47 @@ def test_what_is_left_while_it_waited_is_enough(by_statement: Counter[bool]) -> 
 
 def test_what_it_waited_for_was_given_up(by_statement: Counter[bool]) -> None:
     last = offer(stock=1)
-    _, second = one_after_the_other(cart((last, 1)), cart((last, 1)), first_fails=True)
+    _, second = one_after_the_other(cart((last, 1)), cart((last, 1)), meanwhile=give_up)
     assert not second.unavailable
     assert by_statement == {True: 2}
     assert Order.objects.get() == second.order
     books_are_right()
 
 
-@pytest.mark.parametrize("first_fails", [False, True])
-def test_the_same_checkout_while_it_is_written(first_fails: bool) -> None:
-    """With other products, so that it is the checkout that is waited for, and not the stock."""
+def test_the_same_checkout_while_it_is_written() -> None:
+    sent = cart((offer(), 1))
+    first, second = one_after_the_other(sent, sent)
+    assert first
+    assert second == replace(first, repeated=True)
+    assert Stock.objects.get().reserved == 1
+    books_are_right()
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+def test_the_same_checkout_with_other_goods_while_it_is_written(is_given_up: bool) -> None:
+    """It is the checkout that is waited for, and not the stock."""
     lamp, rope = offer(), offer()
-    token = uuid.uuid4()
-    sent = Sent(lines=cart((lamp, 1)).lines, total=cart((lamp, 1)).total, token=token)
-    other = Sent(lines=cart((rope, 1)).lines, total=cart((rope, 1)).total, token=token)
-    if first_fails:
-        _, second = one_after_the_other(sent, other, first_fails=True)
+    sent = cart((lamp, 1))
+    other = replace(cart((rope, 1)), token=sent.token)
+    if is_given_up:
+        _, second = one_after_the_other(sent, other, meanwhile=give_up)
         assert Order.objects.get() == second.order
-        assert dict(Stock.objects.values_list("pk", "reserved")) == {lamp.pk: 0, rope.pk: 1}
     else:
-        with pytest.raises(services.CheckoutConflict):
+        with pytest.raises(CheckoutConflict):
             one_after_the_other(sent, other)
-        assert dict(Stock.objects.values_list("pk", "reserved")) == {lamp.pk: 1, rope.pk: 0}
+    reserved = dict(Stock.objects.values_list("pk", "reserved"))
+    assert reserved == {lamp.pk: int(not is_given_up), rope.pk: int(is_given_up)}
+    books_are_right()
+
+
+def test_stock_is_locked_in_the_products_order() -> None:
+    """While it waits for the first product it has not locked the second."""
+    lamp, rope = offer(), offer()
+    free: list[Stock] = []
+
+    def look() -> None:
+        free.extend(Stock.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=rope.pk))
+
+    one_after_the_other(cart((lamp, 1)), cart((rope, 1), (lamp, 1)), meanwhile=look)
+    assert [stock.pk for stock in free] == [rope.pk]
     books_are_right()
