@@ -25,8 +25,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import measurements, meters, report
 from benchmarks.children import ChildFailed
+from benchmarks.everything import ALL
 from benchmarks.limits import LimitFailed
-from benchmarks.measurements import ALL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
+from benchmarks.measurements import QUICK, USUAL, Measurement, Result, Sizes, WrongResult
 from benchmarks.server import NotDurable, Server, running
 from outbox.management.commanding import INTERRUPTED
 from shop.local.postgres import PostgresError

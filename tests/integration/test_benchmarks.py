@@ -13,7 +13,8 @@ from rich.console import Console
 
 from benchmarks import limits, measurements, report
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
-from benchmarks.measurements import ALL, QUICK, Measurement, Result, WrongResult
+from benchmarks.everything import ALL
+from benchmarks.measurements import QUICK, Measurement, Result, WrongResult
 from benchmarks.server import Server, running
 from tests.conftest import PUBLIC_KEY
 
