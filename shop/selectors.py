@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import QuerySet
 
 from payments.models import Payment, Refund
-from shop.models import Order, Product, Shipment, ShippingMethod, Stock
+from shop.models import Order, OrderLine, Product, Shipment, ShippingMethod, Stock
 from shop.services import CartLine
 
 
@@ -82,9 +82,13 @@ def shipping_methods() -> QuerySet[ShippingMethod]:
 
 
 def order_by_token(token: str) -> Order | None:
-    """The order behind its unguessable address, with lines, products and shipping."""
-    orders = Order.objects.select_related("shipping_method").prefetch_related("lines__product")
-    return orders.filter(token=token).first()
+    """The order behind its unguessable address, with shipping."""
+    return Order.objects.select_related("shipping_method").filter(token=token).first()
+
+
+def lines_of(order: Order) -> QuerySet[OrderLine]:
+    """What was ordered, with its products, as it was put into the cart."""
+    return order.lines.select_related("product").order_by("pk")
 
 
 _NUMBER = re.compile(r"(?:O-)?0*(\d{1,18})", re.IGNORECASE | re.ASCII)

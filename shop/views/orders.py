@@ -125,7 +125,7 @@ def _context(order: Order, payment: Payment | None, back: MoneyBack, etag: str) 
         "order": order,
         "words": words,
         "steps": steps,
-        "lines": [(line, line.product_id in unavailable) for line in order.lines.all()],
+        "lines": [(line, line.product_id in unavailable) for line in selectors.lines_of(order)],
         "shipment": selectors.shipment_of(order) if order.status == Order.Status.SHIPPED else None,
         "sent_back": back.sent,
         "timeline": timeline(order.pk, public=True),
