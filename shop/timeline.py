@@ -27,6 +27,13 @@ _FOR_CUSTOMERS = {
 }
 
 
+def for_customers(order_id: int) -> list[Entry]:
+    """What `timeline(order_id, public=True)` finds, for the page that people look at most: only the sources here that
+    have words for customers are asked."""
+    entries = [entry for each in (events, decisions) for entry in each(order_id) if entry.public]
+    return sorted(entries, key=lambda entry: entry.at)
+
+
 @source
 def events(order_id: int) -> Iterable[Entry]:
     """The log, and what is on its way there: it is as true, so the customer need not wait for the relay.

@@ -10,7 +10,6 @@ from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_http_methods
 
 from outbox.crash_points import crash_point
-from outbox.timeline import timeline
 from payments import services as payments
 from payments.models import Payment
 from payments.services import NotPayable
@@ -20,6 +19,7 @@ from shop.forms import CardForm
 from shop.models import Order
 from shop.process_managers import SHOPPER, NotPossible
 from shop.selectors import MoneyBack
+from shop.timeline import for_customers
 from shop.views import errors
 from shop.views.cards import card_field
 from shop.views.order_words import PROGRESS, describe, may_cancel
@@ -128,7 +128,7 @@ def _context(order: Order, payment: Payment | None, back: MoneyBack, etag: str) 
         "lines": [(line, line.product_id in unavailable) for line in selectors.lines_of(order)],
         "shipment": selectors.shipment_of(order) if order.status == Order.Status.SHIPPED else None,
         "sent_back": back.sent,
-        "timeline": timeline(order.pk, public=True),
+        "timeline": for_customers(order.pk),
         "may_cancel": may_cancel(order),
         "is_paid": payment is not None and payment.status == Payment.Status.SUCCEEDED,
         "country": countries.name(order.country),
