@@ -5,7 +5,7 @@ of it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import Any
 
@@ -38,11 +38,13 @@ class Sizes:
     shoppers: int = 30
     clicks: int = 40
     flowing: float = 10.0
+    visits: int = 120
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
 
 
 USUAL = Sizes()
+FULL = replace(USUAL, shoppers=90, clicks=200, flowing=60.0)
 QUICK = Sizes(
     products=60,
     placing=1.0,
@@ -53,6 +55,7 @@ QUICK = Sizes(
     shoppers=3,
     clicks=3,
     flowing=2.0,
+    visits=4,
     pauses=(0.02, 0.05),
     patience=30.0,
 )
@@ -80,13 +83,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """`limit` names the measurement that this one is compared with."""
+    """`limit` names the measurement that this one is compared with; a `long` one is made by --full alone."""
 
     name: str
     what: str
     items: str
     make: Callable[[Server, Sizes, int], Result]
     limit: str = ""
+    long: bool = False
 
 
 def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lambda what: None) -> None:

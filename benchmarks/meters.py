@@ -32,6 +32,19 @@ def server_cpu(main_process: int | None) -> float | None:
     return seconds + ticks / os.sysconf("SC_CLK_TCK")
 
 
+def tree_cpu(without: int | None) -> float:
+    """Seconds that this process and all below it have used so far, also those that have ended; not what is at or below
+    the process `without`."""
+    stats = {
+        int(each.name): stat for each in Path("/proc").iterdir() if each.name.isdigit() if (stat := _stat(each.name))
+    }
+    below = {os.getpid()}
+    while more := {pid for pid, stat in stats.items() if stat[_PARENT] in below and pid not in below | {without}}:
+        below |= more
+    ticks = sum(stats[pid][each] for pid in below for each in (_USER, _SYSTEM, _ENDED_USER, _ENDED_SYSTEM))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _nanoseconds(pid: str) -> int | None:
     """On a processor so far; None where the kernel does not say."""
     try:
