@@ -1,4 +1,4 @@
-"""How fast orders are placed and events travel, beside what PostgreSQL itself can do on this machine.
+"""How fast orders are placed, paid and carried through, what pages cost, and how much of it is PostgreSQL or the SDK.
 
     python -m benchmarks                       (make bench)
     python -m benchmarks --sweeps 10 --full    (make bench-full)

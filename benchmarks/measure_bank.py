@@ -22,7 +22,7 @@ def charge(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Resul
                 settings={**bank.settings, "PAYMENT_IN_FLIGHT": str(IN_FLIGHT)},
             )
         if measured.finished:
-            _expect_calls(bank, sizes.orders)
+            expect_calls(bank, sizes.orders)
             found = _asked(
                 server,
                 database,
@@ -42,11 +42,11 @@ def call(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Result:
             Task("call", {"number": sizes.orders, "in_flight": IN_FLIGHT}),
             settings=bank.settings,
         )
-    _expect_calls(bank, sizes.orders)
+    expect_calls(bank, sizes.orders)
     return _result(measured, bank, latency, seconds=measured.seconds)
 
 
-def _expect_calls(bank: Gateway, payments: int) -> None:
+def expect_calls(bank: Gateway, payments: int) -> None:
     """Two calls for each, each with a key of its own."""
     due = {"create": payments, "confirm": payments, "other": 0, "keys": 2 * payments}
     _expect(due, {name: bank.told[name] for name in due})
