@@ -66,12 +66,12 @@ schedules-long: $(READY) ## the same for an hour, as deep as that goes
 mutants: $(READY) ## one mistake after the other in a copy of the code; each must make a test fail; some: make mutants ARGS=refund
 	@$(PY) -m tests.mutants $(ARGS)
 
-bench: $(READY) ## how fast orders and events are, beside what PostgreSQL itself can do: six minutes; ARGS=--help
+bench: $(READY) ## how fast orders, events, pages and payments are, beside their limits: under ten minutes; ARGS=--help
 	@BENCHMARKS=1 $(PY) -m pytest -q tests/integration/test_benchmarks.py
 	@$(PY) -m benchmarks $(ARGS)
 
-bench-full: $(READY) ## the same in ten sweeps
-	@$(PY) -m benchmarks --sweeps 10 $(ARGS)
+bench-full: $(READY) ## the same in ten sweeps, with a minute of the whole pipeline and the whole store over HTTP
+	@$(PY) -m benchmarks --sweeps 10 --full $(ARGS)
 
 lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock

@@ -1,7 +1,7 @@
-"""How fast orders are placed and events travel, beside what PostgreSQL itself can do on this machine.
+"""How fast orders are placed, paid and carried through, what pages cost, and how much of it is PostgreSQL or the SDK.
 
     python -m benchmarks                       (make bench)
-    python -m benchmarks --sweeps 10           (make bench-full)
+    python -m benchmarks --sweeps 10 --full    (make bench-full)
     python -m benchmarks --only place-limit place --json numbers.json
 
 It starts a durable PostgreSQL of its own in a temporary folder, or makes databases of its own on the server of
@@ -25,8 +25,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import measurements, meters, report
 from benchmarks.children import ChildFailed
+from benchmarks.everything import ALL
 from benchmarks.limits import LimitFailed
-from benchmarks.measurements import ALL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
+from benchmarks.measurements import FULL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
 from benchmarks.server import NotDurable, Server, running
 from outbox.management.commanding import INTERRUPTED
 from shop.local.postgres import PostgresError
@@ -42,8 +43,8 @@ WIDTH = 130
 def main() -> int:
     """0: measured; 1: a drain was cut short by its time limit; 2: it could not be measured; 130: Ctrl-C."""
     options = _options()
-    wanted = [each for each in ALL if not options.only or each.name in options.only]
-    sizes = QUICK if options.quick else USUAL
+    wanted = [each for each in ALL if (each.name in options.only if options.only else options.full or not each.long)]
+    sizes = QUICK if options.quick else FULL if options.full else USUAL
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     progress = Console(stderr=True)
     begun = dt.datetime.now(dt.UTC)
@@ -76,7 +77,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sweeps", type=int, default=FEWEST_SWEEPS, metavar="N", help="how often (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, settings and all sweeps there")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
+    length.add_argument("--full", action="store_true", help="the long ones too, and a minute of the whole pipeline")
     options = parser.parse_args()
     if options.sweeps < FEWEST_SWEEPS and not options.quick:
         parser.error(f"--sweeps: at least {FEWEST_SWEEPS}, or nobody knows how far the numbers lie apart")

@@ -5,7 +5,7 @@ of it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import Any
 
@@ -13,8 +13,9 @@ from benchmarks import limits
 from benchmarks.children import Measured, Task, run
 from benchmarks.server import Server
 
-# Databases that every sweep copies: one order, the same staged many times, all that in the log, and real orders.
-SEEDED, STAGED, RELAYED, PLACED = "seeded", "staged", "relayed", "placed"
+# Databases that every sweep copies: one order, the same staged many times, all that in the log, real orders, and these
+# when the order process has released their payments.
+SEEDED, STAGED, RELAYED, PLACED, DUE = "seeded", "staged", "relayed", "placed", "due"
 # Events that the log holds of an order that was placed, and of one that was accepted.
 EVENTS_PLACED, EVENTS_ACCEPTED = 2, 6
 
@@ -25,8 +26,8 @@ class WrongResult(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much is done. Times in seconds: `placing` for which orders are placed, `patience` after which a drain is cut
-    short, `pauses` between two events on the idle machine."""
+    """How much is done. Times in seconds: `placing` for which orders are placed, `flowing` for which they go the whole
+    way, `patience` after which a drain is cut short, `pauses` between two events on the idle machine."""
 
     products: int = 1000
     placing: float = 4.0
@@ -34,13 +35,29 @@ class Sizes:
     read: int = 100_000
     orders: int = 1000
     beats: int = 100
+    shoppers: int = 30
+    clicks: int = 40
+    flowing: float = 10.0
+    visits: int = 120
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
 
 
 USUAL = Sizes()
+FULL = replace(USUAL, shoppers=90, clicks=200, flowing=60.0)
 QUICK = Sizes(
-    products=60, placing=1.0, records=4000, read=4000, orders=40, beats=10, pauses=(0.02, 0.05), patience=30.0
+    products=60,
+    placing=1.0,
+    records=4000,
+    read=4000,
+    orders=40,
+    beats=10,
+    shoppers=3,
+    clicks=3,
+    flowing=3.0,
+    visits=4,
+    pauses=(0.02, 0.05),
+    patience=30.0,
 )
 
 
@@ -66,13 +83,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """`limit` names the measurement that this one is compared with."""
+    """`limit` names the measurement that this one is compared with; a `long` one is made by --full alone."""
 
     name: str
     what: str
     items: str
     make: Callable[[Server, Sizes, int], Result]
     limit: str = ""
+    long: bool = False
 
 
 def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lambda what: None) -> None:
@@ -89,16 +107,20 @@ def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lam
     server.create(PLACED, like=SEEDED)
     # One is there already, and each process places one before it says that it is ready.
     run(server, PLACED, _placing(1, seconds=300.0, orders=sizes.orders - 2, relayed=True), patience=300.0)
+    saying("their payments")
+    server.create(DUE, like=PLACED)
+    run(server, DUE, Task("handle", {"seconds": 300.0}), patience=300.0)
     with server.connect(SEEDED) as session:
         limits.define_placement(session)
         session.execute("VACUUM ANALYZE")
-    with server.connect(PLACED) as session:
-        session.execute("VACUUM ANALYZE")
+    for name in (PLACED, DUE):
+        with server.connect(name) as session:
+            session.execute("VACUUM ANALYZE")
 
 
 def remove(server: Server) -> None:
     """The prepared databases are gone."""
-    for name in (SEEDED, STAGED, RELAYED, PLACED):
+    for name in (SEEDED, STAGED, RELAYED, PLACED, DUE):
         server.drop(name)
 
 

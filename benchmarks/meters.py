@@ -12,19 +12,45 @@ _PARENT, _USER, _SYSTEM, _ENDED_USER, _ENDED_SYSTEM = 1, 11, 12, 13, 14
 
 def server_cpu(main_process: int | None) -> float | None:
     """Seconds that a server and its sessions have used so far, also those that have ended; None where that cannot be
-    read. It counts in ticks of mostly 10 ms."""
+    read. Those that have ended, and all of them on a kernel without schedstat, are counted in ticks of mostly 10 ms."""
     if main_process is None:
         return None
-    ticks = 0
+    ticks, seconds = 0, 0.0
     for pid in (each.name for each in Path("/proc").iterdir() if each.name.isdigit()):
         stat = _stat(pid)
         if stat is None:
             continue
         if int(pid) == main_process:
-            ticks += sum(stat[each] for each in (_USER, _SYSTEM, _ENDED_USER, _ENDED_SYSTEM))
-        elif stat[_PARENT] == main_process:
+            ticks += stat[_ENDED_USER] + stat[_ENDED_SYSTEM]
+        elif stat[_PARENT] != main_process:
+            continue
+        exact = _nanoseconds(pid)
+        if exact is None:
             ticks += stat[_USER] + stat[_SYSTEM]
+        else:
+            seconds += exact / 1e9
+    return seconds + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def tree_cpu(without: int | None) -> float:
+    """Seconds that this process and all below it have used so far, also those that have ended; not what is at or below
+    the process `without`."""
+    stats = {
+        int(each.name): stat for each in Path("/proc").iterdir() if each.name.isdigit() if (stat := _stat(each.name))
+    }
+    below = {os.getpid()}
+    while more := {pid for pid, stat in stats.items() if stat[_PARENT] in below and pid not in below | {without}}:
+        below |= more
+    ticks = sum(stats[pid][each] for pid in below for each in (_USER, _SYSTEM, _ENDED_USER, _ENDED_SYSTEM))
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _nanoseconds(pid: str) -> int | None:
+    """On a processor so far; None where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+    except (OSError, IndexError):
+        return None
 
 
 def _stat(pid: str) -> list[int] | None:

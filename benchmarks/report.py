@@ -10,6 +10,9 @@ from rich.table import Table
 
 from benchmarks.measurements import Measurement, Result
 
+# Figures below it are shown with two decimals.
+FINE = 20
+
 Sweeps = Mapping[str, Sequence[Result]]
 
 
@@ -33,6 +36,21 @@ def show(console: Console, measured: Sequence[Measurement], sweeps: Sweeps) -> N
     for table in (rates, times):
         if table.row_count:
             console.print(table, "")
+    for each in measured:
+        if any(result.notes for result in sweeps[each.name]):
+            console.print(f"{each.name}: {each.what}", markup=False)
+            console.print(_noted(sweeps[each.name]), "")
+
+
+def _noted(results: Sequence[Result]) -> Table:
+    """The measurement's own figures, each the median of the sweeps that have it."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    names = dict.fromkeys(name for result in results for name in result.notes)
+    for name in names:
+        values = _known([result.notes.get(name) for result in results])
+        form = ",.2f" if max(values) < FINE else ",.0f"
+        table.add_row(f"  {name}", f"{median(values):{form}}", _span(values, form))
+    return table
 
 
 def _row(each: Measurement, sweeps: Sweeps) -> list[str]:
@@ -88,6 +106,7 @@ def as_json(measured: Sequence[Measurement], sweeps: Sweeps, **about: Any) -> di
                         **{name: value for name, value in asdict(result.measured).items() if name != "notes"},
                         "rate": result.rate,
                         "latencies": list(result.latencies),
+                        "notes": result.notes,
                     }
                     for result in sweeps[each.name]
                 ],

@@ -23,6 +23,11 @@ from shop.local.postgres import EmbeddedPostgres
 
 # Nothing listens there: no measurement calls anybody outside.
 NOBODY = "http://127.0.0.1:9"
+# Any key that can be read, as the web server asks for one: no webhook comes.
+PUBLIC_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEkuoxbcaRxBp3VOkXoVOny8ITIju7"
+    "NggxYMMYSZufGMl03pklQm1wR60hL2z0wzwC0QuSOd+3C1tP+VbeC/30iQ=="
+)
 # A commit that does not wait for the disk is another store's: the numbers would mean nothing.
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 SHOWN = (*DURABLE, "server_version", "shared_buffers", "max_wal_size", "autovacuum", "wal_sync_method")
@@ -51,7 +56,7 @@ class Server:
             database_url=self.url(database),
             store_address="http://127.0.0.1:8000",
             sandbox_address=NOBODY,
-            sendgrid_public_key="",
+            sendgrid_public_key=PUBLIC_KEY,
         )
         rules = {"SCREENING_ABOVE": "0", "REVIEW_ORDERS_ABOVE": "0", "REJECT_ORDERS_ABOVE": "0"}
         bells = {"DOORBELL_DIR": str(self.folder / "bells"), "LOG_LEVEL": "WARNING"}

@@ -87,7 +87,7 @@ def build(*, products: int) -> Work:
             StockMovement(product_id=pk, kind=StockMovement.Kind.RECEIPT, quantity=STOCK)
             for pk in Product.objects.values_list("pk", flat=True)
         )
-        _shopper(random.Random(1))()  # noqa: S311 - no secret
+        placer(random.Random(1))()  # noqa: S311 - no secret
         return Done(items=Product.objects.count())
 
     return work
@@ -96,7 +96,7 @@ def build(*, products: int) -> Work:
 def place(*, seed: int, seconds: float, orders: int = 0, relayed: bool = False) -> Work:
     """Place orders of two random products for so long, or until there are so many; `relayed`: their events go into the
     log then."""
-    one = _shopper(random.Random(seed))  # noqa: S311 - no secret
+    one = placer(random.Random(seed))  # noqa: S311 - no secret
     one()  # what a process does once in its life is done
 
     def work() -> Done:
@@ -112,7 +112,7 @@ def place(*, seed: int, seconds: float, orders: int = 0, relayed: bool = False) 
     return work
 
 
-def _shopper(dice: random.Random) -> Callable[[], None]:
+def placer(dice: random.Random) -> Callable[[], None]:
     """Places an order as the checkout page does. Each is another shopper's: the rules that count orders of one address
     find nothing."""
     prices = dict(Product.objects.filter(active=True).order_by("pk").values_list("pk", "price"))

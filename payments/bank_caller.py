@@ -17,7 +17,10 @@ from django.db.models import F
 
 from outbox import claims
 from outbox.claims import Claimable
+from outbox.context import Context
+from outbox.events import DomainEvent
 from outbox.loops import process_name
+from outbox.publisher import publish_all
 from payments import admission, journal
 from payments.admission import Asked, Postponed
 from payments.breaker import Told
@@ -99,8 +102,8 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """The journal's rows for these calls, not saved yet."""
 
     @abstractmethod
-    def _finish(self, row: RowT, verdict: VerdictT, *, seen: int) -> None:
-        """Write the verdict by token and publish what it means. Raises ClaimLost."""
+    def _finish(self, row: RowT, verdict: VerdictT, *, seen: int) -> Sequence[DomainEvent]:
+        """Write the verdict by token, and return what it means for others. Raises ClaimLost."""
 
     # --- claim ------------------------------------------------------------------------------------
 
@@ -120,9 +123,13 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
             admitted = admission.admit([step for _, step in steps if isinstance(step, Asked)], room=room)
             calls = self._open(admitted.calls)
             self._give_back(admitted.postponed, views)
-            for row, step in steps:
-                if not isinstance(step, Asked):
-                    self._finish(row, step, seen=row.nudges)
+            facts = [
+                (event, row.context)
+                for row, step in steps
+                if not isinstance(step, Asked)
+                for event in self._finish(row, step, seen=row.nudges)
+            ]
+            publish_all(facts)
         return bool(rows), calls
 
     def _asked(self, row: RowT, step: StepT, *, after: BankCall[RowT, StepT] | None = None) -> Asked[RowT, StepT]:
@@ -169,25 +176,32 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def record(self, results: Sequence[tuple[BankCall[RowT, StepT], Answer]]) -> list[BankCall[RowT, StepT]]:
         with transaction.atomic():
             held = claims.held(self.model, [call.row for call, _ in results])
-            for call, answer in results:
-                journal.close(call.attempt.pk, answer, lost=call.row.pk not in held)
+            journal.close([(call.attempt.pk, answer, call.row.pk not in held) for call, answer in results])
             views = self._views(list(held.values()))
             asked = []
             told = []
+            facts: list[tuple[DomainEvent, Context]] = []
             for call, answer in results:
-                step = self._conclude(call, answer, held.get(call.row.pk), views)
+                step = self._conclude(call, answer, held.get(call.row.pk), views, facts)
                 if step is not None:
                     asked.append(step)
                 known = call.asked
                 told.append(Told(answer=answer, moves_money=known.moves_money, probe=known.probe, ends=step is None))
+            publish_all(facts)
             admitted = admission.proceed(told, asked)
             self._give_back(admitted.postponed, views)
             return self._open(admitted.calls)
 
     def _conclude(
-        self, call: BankCall[RowT, StepT], answer: Answer, row: RowT | None, views: Mapping[int, ViewT]
+        self,
+        call: BankCall[RowT, StepT],
+        answer: Answer,
+        row: RowT | None,
+        views: Mapping[int, ViewT],
+        facts: list[tuple[DomainEvent, Context]],
     ) -> Asked[RowT, StepT] | None:
-        """The call that follows from an answer, or None: then the row is finished, where the claim still holds it."""
+        """The call that follows from an answer, or None: then the row is finished, where the claim still holds it, and
+        what that means for others is added to the facts."""
         if row is None:
             name = self.model._meta.model_name
             logger.warning("action=claim_lost %s=%s phase=%s", name, call.row.pk, call.attempt.phase)
@@ -195,14 +209,14 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         step = self._next(call, row, views[row.pk], answer)
         if isinstance(step, Asked):
             return step
-        self._finish(row, step, seen=call.asked.seen)
+        facts += [(event, row.context) for event in self._finish(row, step, seen=call.asked.seen)]
         return None
 
     def unrecordable(self, call: BankCall[RowT, StepT], answer: Answer, error: Exception) -> None:
         """Keep what can be kept: the journal's row, and the claimed row out of the claims until a person looks."""
         with transaction.atomic():
             held = claims.held(self.model, [call.row])
-            journal.close(call.attempt.pk, answer, lost=not held)
+            journal.close([(call.attempt.pk, answer, not held)])
             for row in held.values():
                 claims.finish(
                     row,

@@ -9,7 +9,6 @@ from django.db.models.functions import Now
 from outbox import claims
 from outbox.crash_points import calling, crash_point
 from outbox.events import DomainEvent
-from outbox.publisher import publish_all
 from outbox.worker import Engine
 from payments import bank_caller, gateways
 from payments.admission import Asked
@@ -74,7 +73,7 @@ class DisputeCaller(bank_caller.BankCaller[Dispute, Read, View, Verdict]):
         crash_point("G3")
         return following
 
-    def _finish(self, row: Dispute, verdict: Verdict, *, seen: int) -> None:
+    def _finish(self, row: Dispute, verdict: Verdict, *, seen: int) -> Sequence[DomainEvent]:
         claims.finish(
             row,
             status=verdict.status,
@@ -86,7 +85,7 @@ class DisputeCaller(bank_caller.BankCaller[Dispute, Read, View, Verdict]):
         )
         if verdict.blocked_reason:
             logger.error("action=blocked dispute=%s reason=%s", row.pk, verdict.blocked_reason)
-        publish_all((event, row.context) for event in _events(row, verdict))
+        return _events(row, verdict)
 
 
 def make_engine(*, in_flight: int = 2, gateway: Gateway | None = None) -> Engine[DisputeCall, Answer]:

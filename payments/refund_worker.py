@@ -11,7 +11,6 @@ from outbox import claims
 from outbox.crash_points import calling, crash_point
 from outbox.database import database_now
 from outbox.events import DomainEvent
-from outbox.publisher import publish_all
 from outbox.worker import Engine
 from payments import bank_caller, gateways, journal
 from payments.admission import Asked
@@ -118,7 +117,7 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
         crash_point("C4")
         return following
 
-    def _finish(self, row: Refund, verdict: Verdict, *, seen: int) -> None:
+    def _finish(self, row: Refund, verdict: Verdict, *, seen: int) -> Sequence[DomainEvent]:
         done = verdict.status in (Refund.Status.SUCCEEDED, Refund.Status.FAILED)
         claims.finish(
             row,
@@ -133,8 +132,8 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
         )
         if verdict.blocked_reason:
             logger.error("action=blocked refund=%s reason=%s", row.pk, verdict.blocked_reason)
-        if verdict.status != row.status and (event := _event(row, verdict)):
-            publish_all([(event, row.context)])
+        event = _event(row, verdict) if verdict.status != row.status else None
+        return [event] if event else []
 
 
 def make_engine(*, in_flight: int = 4, gateway: Gateway | None = None) -> Engine[RefundCall, Answer]:

@@ -13,7 +13,6 @@ from outbox import claims
 from outbox.crash_points import calling, crash_point
 from outbox.database import database_now
 from outbox.events import DomainEvent
-from outbox.publisher import publish_all
 from outbox.worker import Engine
 from payments import bank_caller, gateways, journal, services
 from payments.admission import Asked
@@ -161,7 +160,7 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
             crash_point("X3")
         return following
 
-    def _finish(self, row: Payment, verdict: Verdict, *, seen: int) -> None:
+    def _finish(self, row: Payment, verdict: Verdict, *, seen: int) -> Sequence[DomainEvent]:
         fields: dict[str, object] = {}
         if verdict.intent is not None:
             fields["latest_charge"] = verdict.intent.latest_charge
@@ -180,8 +179,8 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
         )
         if verdict.blocked_reason:
             logger.error("action=blocked payment=%s reason=%s", row.pk, verdict.blocked_reason)
-        if event := _event(row, verdict):
-            publish_all([(event, row.context)])
+        event = _event(row, verdict)
+        return [event] if event else []
 
 
 def make_engine(*, in_flight: int | None = None, gateway: Gateway | None = None) -> Engine[BankCall, Answer]:

@@ -11,9 +11,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from benchmarks import limits, measurements, report
+from benchmarks import limits, measure_bank, measure_pages, measurements, report, shopper
+from benchmarks.bank import gateway
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
-from benchmarks.measurements import ALL, QUICK, Measurement, Result, WrongResult
+from benchmarks.everything import ALL
+from benchmarks.measurements import QUICK, Measurement, Result, WrongResult
 from benchmarks.server import Server, running
 from tests.conftest import PUBLIC_KEY
 
@@ -46,7 +48,7 @@ def test_what_is_measured_has_happened(server: Server, measurement: Measurement)
     # The server is the whole run's: a session of another test may end while it is counted.
     assert measured.server_cpu is None or measured.server_cpu > -1
     if result.latencies:
-        assert len(result.latencies) == QUICK.beats
+        assert len(result.latencies) == measured.items == {"click": QUICK.clicks}.get(measurement.name, QUICK.beats)
         # A publisher that is kept waiting after its COMMIT notes the time of it late.
         assert -1000 < min(result.latencies) <= max(result.latencies) < measured.seconds * 1000
         assert (result.quantile(50) or 0) <= (result.quantile(99) or 0)
@@ -78,6 +80,28 @@ def test_a_drain_that_is_cut_short_gets_no_number(server: Server) -> None:
     assert not result.measured.finished
     assert result.rate is None
     assert "not finished in 1 of 2" in shown({"relay": [result, made(1000, 1.0)]})
+
+
+def test_payments_that_are_not_all_made_get_no_number(server: Server) -> None:
+    """One more than there are: the worker has nothing left to do, and is not done."""
+    result = measure_bank.charge(server, replace(QUICK, orders=QUICK.orders + 1, patience=3.0), 1, latency=0.0)
+    assert not result.measured.finished
+    assert result.rate is None
+
+
+def test_calls_that_the_bank_was_not_asked_for_are_refused(server: Server) -> None:
+    with gateway(server, latency=0.0) as bank:
+        pass
+    assert bank.told == {"create": 0, "confirm": 0, "other": 0, "keys": 0, "most": 0, "cpu": bank.told["cpu"]}
+    with pytest.raises(WrongResult, match="create: 0 instead of 3"):
+        measure_bank.expect_calls(bank, 3)
+
+
+def test_a_page_is_compared_with_the_simple_view(server: Server) -> None:
+    notes = measure_pages.pages(server, QUICK, 1).notes
+    assert notes[f"{shopper.SIMPLE}: × simple"] == 1
+    assert notes[f"{shopper.ORDER}: × simple"] > 1
+    assert "checkout, POST: × simple" in shown({"pages": [replace(made(3, 1.0), notes=notes)]})
 
 
 def test_a_number_for_something_else_is_refused(server: Server) -> None:

@@ -6,7 +6,9 @@ import pytest
 from django.http import HttpResponse
 
 from outbox.models import Decision, OutboxRecord
+from outbox.timeline import timeline
 from payments.models import Payment, Refund
+from shop.decisions import cancel_order
 from shop.models import Order, Shipment
 from shop.simulation.pages import Form
 from tests.integration.orders import offer
@@ -279,6 +281,17 @@ def test_the_timeline_shows_what_is_meant_for_customers_and_no_more(address: str
     page = get(address).content.decode()
     assert "We have your order" in page
     assert "InventoryReserved" not in page
+
+
+def test_the_page_asks_only_for_what_it_shows(address: str, django_assert_num_queries: Any) -> None:
+    """Sources with words for customers are known by name: a public entry of any other would never be seen."""
+    order = Order.objects.get()
+    cancel_order(order_id=order.pk, actor="shopper", reason="on the order page")
+    everything = timeline(order.pk)
+    assert {entry.source for entry in everything if entry.public} == {"outbox", "decision"}
+    # Staged records, the log, decisions.
+    with django_assert_num_queries(3):
+        assert timeline(order.pk, public=True) == [entry for entry in everything if entry.public]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,5 @@
+"""All measurements, in the order of a sweep."""
+
+from benchmarks import measure_bank, measure_flow, measure_pages, measure_store, measurements
+
+ALL = (*measurements.ALL, *measure_pages.ALL, *measure_bank.ALL, *measure_flow.ALL, *measure_store.ALL)
