@@ -97,7 +97,7 @@ def place_at_once(*, order: Order, lines: tuple[Line, ...], shipping_code: str, 
     """
     try:
         payment = payments.requested(
-            order_id=0,  # as the database's number will be
+            order_id=0,  # this and the reference are the statement's
             reference="",
             amount=order.total,
             currency=order.currency,
