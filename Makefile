@@ -4,6 +4,8 @@ PYTHON ?= python3
 # More than cores, as many tests wait for other processes; a file stays on one, as its tests share a store.
 # Browser tests run by themselves: Playwright's event loop and Django's ORM do not go together in one thread.
 TEST_PROCESSES ?= 4
+# Those that name the marker: each process would collect all the others too, for nothing.
+BROWSER_FILES = $(shell grep -rl --include='test_*.py' 'mark\.browser' tests)
 PY := .venv/bin/python
 UV := .venv/bin/uv
 READY := .venv/.ready
@@ -38,7 +40,7 @@ smoke: $(READY) ## 60 shoppers order in a store of its own, then the money is ch
 
 test: $(READY) ## all tests, on a PostgreSQL of their own (or on DATABASE_URL); some: make test ARGS=tests/unit
 	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not browser" $(ARGS)
-	$(PY) -m pytest -n 2 --dist loadfile -m browser $(ARGS) || [ $$? = 5 ] # none among ARGS
+	$(PY) -m pytest -n 2 --dist loadfile -m browser $(or $(ARGS),$(BROWSER_FILES)) || [ $$? = 5 ] # none among ARGS
 
 crash-points: $(READY) ## every crash point, each fault, first and second hit, on real processes: half an hour
 	CRASH_POINTS=all $(PY) -m pytest -p no:randomly tests/faults/test_crashes_*.py tests/faults/test_boundaries.py $(ARGS)

@@ -18,6 +18,7 @@ from pytest_django import DjangoDbBlocker
 
 from shop.local.environment import Secrets, store_environment
 from shop.local.postgres import EmbeddedPostgres
+from tests import template
 from tests.sandbox_process import SandboxProcess
 
 # Nothing listens there: a test that wants bank or mailbox takes the fixture `sandbox` and sets its address.
@@ -51,6 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
         postgres = EmbeddedPostgres(folder / "postgresql")
         config.add_cleanup(postgres.remove)
         database_url = postgres.start()
+    else:
+        config.add_cleanup(template.remove)
+    template.announce()
     os.environ.update(
         store_environment(
             secrets=Secrets.fresh(),
@@ -78,6 +82,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("browser"):
                 item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """Each worker's database is a copy, in which `migrate` finds nothing to do."""
+    from django.db import connection
+
+    connection.settings_dict["TEST"]["TEMPLATE"] = template.template()
 
 
 @pytest.fixture(scope="session")

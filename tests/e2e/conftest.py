@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page
 from shop.local.ports import first_free
 from shop.local.store import LocalStore
 from tests.e2e.faults import Faults
+from tests.template import create_database
 
 PROJECT = Path(__file__).parents[2]
 # Ports from here on, a hundred for each worker of the test run, far from those a person would choose.
@@ -34,7 +35,7 @@ def store(worker_id: str) -> Iterator[LocalStore]:
         psycopg.connect(server.geturl(), autocommit=True) as session,
         tempfile.TemporaryDirectory(prefix="store-e2e-") as folder,
     ):
-        session.execute(f'CREATE DATABASE "{name}"'.encode())
+        create_database(session, name)
         try:
             with LocalStore(
                 project=PROJECT,

@@ -34,12 +34,14 @@ from outbox.claims import Claimable
 from outbox.crash_points import Fault
 from outbox.pipeline import survey
 from shop import warehouse_books
+from shop.catalogue.seed import seed
 from shop.local.postgres import EmbeddedPostgres
 from shop.simulation.warehouse import Habits, Unreachable, Warehouse
 from shop.simulation.warehouse_file import WarehouseFile
 from tests.faults.baton import Baton, Held
 from tests.faults.proxy import Proxy
 from tests.sandbox_process import SandboxProcess
+from tests.template import create_database
 from tests.web_process import ROOT, WebProcess
 
 # Seconds; the machine may be busy. After a host has vanished, its session's time-outs (30 to 45 s) come on top.
@@ -60,6 +62,17 @@ CALLS = {
 }
 # Every order of a scenario is the same shopper's, and larger ones are screened.
 RULES = {"SCREENING_ABOVE": "15000", "REVIEW_ORDERS_PER_EMAIL": "0", "REVIEW_ORDERS_PER_ADDRESS": "0"}
+# The tables of a copied database, their sequences with them, and the triggers' functions.
+_GIVE_AWAY = """
+DO $$ DECLARE change text; BEGIN
+    FOR change IN
+        SELECT format('ALTER TABLE %s OWNER TO {role}', oid::regclass) FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+        UNION ALL SELECT format('ALTER FUNCTION %s OWNER TO {role}', oid::regprocedure) FROM pg_proc
+            WHERE pronamespace = 'public'::regnamespace
+    LOOP EXECUTE change; END LOOP;
+END $$
+"""
 SERVER = ("NAME", "HOST", "PORT", "USER", "PASSWORD")
 
 
@@ -102,8 +115,14 @@ class CrashStore:
             known["HOST"] = server["HOST"].replace("%2F", "/").replace("%2f", "/")
         with psycopg.connect(self.address("postgres"), autocommit=True) as session:
             session.execute(f"CREATE ROLE {self.role} LOGIN PASSWORD '{self.role}'".encode())
-            session.execute(f"CREATE DATABASE {self.role} OWNER {self.role}".encode())
+            if self.postgres is None:
+                create_database(session, self.role)
+            else:
+                session.execute(f"CREATE DATABASE {self.role}".encode())
+            session.execute(f"ALTER DATABASE {self.role} OWNER TO {self.role}".encode())
         known["NAME"] = self.role
+        with psycopg.connect(self.address(), autocommit=True) as session:
+            session.execute(_GIVE_AWAY.format(role=self.role).encode())
         try:
             yield
         finally:
@@ -157,8 +176,9 @@ class CrashStore:
             "CRASH_BATON": str(self.baton.path),
         }
         running.enter_context(override_settings(STRIPE_API_BASE=self.sandbox.url, SENDGRID_API_BASE=self.sandbox.url))
-        assert self.manage("migrate", "--verbosity", "0") == 0
-        assert self.manage("seed_catalogue", "--stock", "5000") == 0
+        if self.postgres is not None:  # else the database is a migrated one's copy
+            assert self.manage("migrate", "--verbosity", "0") == 0
+        seed(stock=5000)
         self.web.start(**self.environment_of(self.web_database))
         running.callback(self.end_worker)
         self.start_worker()

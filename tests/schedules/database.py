@@ -17,6 +17,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tests.template import create_database
+
 # When every execution begins.
 START = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
 APPS = ("outbox", "payments", "shop", "notifications")
@@ -57,7 +59,7 @@ def database() -> Iterator[None]:
     known = connection.settings_dict
     before, name = known["NAME"], f"schedules_{os.getpid()}"
     with _session(known, before) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create_database(admin, name)
     known["NAME"] = connections.settings["default"]["NAME"] = name
     try:
         call_command("migrate", verbosity=0)
