@@ -9,20 +9,26 @@ from benchmarks.server import Server
 
 IN_FLIGHT = 64
 SLOW, FAST = 0.2, 0.05
+_OTHERS_WAIT = """
+    UPDATE payments_payment SET due_at = NULL
+    WHERE id NOT IN (SELECT id FROM payments_payment ORDER BY id LIMIT %s)
+"""
 
 
 def charge(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Result:
     """The payments of orders that were really placed; the limiter is off."""
     with server.copy(DUE) as database:
+        with server.connect(database) as session:
+            session.execute(_OTHERS_WAIT, [sizes.charged])
         with gateway(server, latency=latency) as bank:
             measured = run(
                 server,
                 database,
-                Task("pay", {"number": sizes.orders, "seconds": sizes.patience}),
+                Task("pay", {"number": sizes.charged, "seconds": sizes.patience}),
                 settings={**bank.settings, "PAYMENT_IN_FLIGHT": str(IN_FLIGHT)},
             )
         if measured.finished:
-            expect_calls(bank, sizes.orders)
+            expect_calls(bank, sizes.charged)
             found = _asked(
                 server,
                 database,
@@ -30,7 +36,7 @@ def charge(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Resul
                 calls="SELECT count(*) FROM payments_paymentattempt WHERE outcome = 'answered'",
                 journal="SELECT count(*) FROM payments_paymentattempt",
             )
-            _expect({"paid": sizes.orders, "calls": 2 * sizes.orders, "journal": 2 * sizes.orders}, found)
+            _expect({"paid": sizes.charged, "calls": 2 * sizes.charged, "journal": 2 * sizes.charged}, found)
     return _result(measured, bank, latency, seconds=measured.notes[0]["seconds"])
 
 
@@ -39,10 +45,10 @@ def call(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Result:
         measured = run(
             server,
             database,
-            Task("call", {"number": sizes.orders, "in_flight": IN_FLIGHT}),
+            Task("call", {"number": sizes.charged, "in_flight": IN_FLIGHT}),
             settings=bank.settings,
         )
-    expect_calls(bank, sizes.orders)
+    expect_calls(bank, sizes.charged)
     return _result(measured, bank, latency, seconds=measured.seconds)
 
 

@@ -35,16 +35,17 @@ class Sizes:
     read: int = 100_000
     orders: int = 1000
     beats: int = 100
-    shoppers: int = 30
-    clicks: int = 40
-    flowing: float = 10.0
+    shoppers: int = 18
+    clicks: int = 20
+    charged: int = 480
+    flowing: float = 8.0
     visits: int = 120
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
 
 
 USUAL = Sizes()
-FULL = replace(USUAL, shoppers=90, clicks=200, flowing=60.0)
+FULL = replace(USUAL, shoppers=90, clicks=200, charged=1000, flowing=60.0)
 QUICK = Sizes(
     products=60,
     placing=1.0,
@@ -54,6 +55,7 @@ QUICK = Sizes(
     beats=10,
     shoppers=3,
     clicks=3,
+    charged=40,
     flowing=3.0,
     visits=4,
     pauses=(0.02, 0.05),

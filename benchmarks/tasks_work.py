@@ -186,31 +186,45 @@ def run_group(*, group: str, instant: bool, done: str, seconds: float) -> Work:
 
 
 def flow(*, seed: int, seconds: float, most: int, done: str) -> Work:
-    """Place orders for so many seconds, while fewer than `most` are between placement and mail; the file `done` is
-    there at the end. Notes the course: seconds, orders placed, orders under way."""
-    one = placer(random.Random(seed))  # noqa: S311 - no secret
-    one()
+    """Place orders for so many seconds, in threads, while fewer than `most` are between placement and mail; the file
+    `done` is there at the end. Notes the course: seconds, orders placed, orders under way."""
+    shoppers = [placer(random.Random(f"{seed}:{number}")) for number in range(SHOPPERS)]  # noqa: S311 - no secret
+    shoppers[0]()
     before = _sent()
+    sent, over = 0, threading.Event()
+    made = [0] * SHOPPERS
 
-    def work() -> Done:
-        began, placed, course = time.monotonic(), 0, []
-        looked = sent = 0.0
-        while (now := time.monotonic() - began) < seconds:
-            if now - looked >= LOOK_AT_BACKLOG:
-                looked, sent = now, _sent() - before
-                course.append((round(now, 2), placed, placed - sent))
-            if placed - sent < most:
-                one()
-                placed += 1
+    def shop(number: int) -> None:
+        while not over.is_set():
+            if sum(made) - sent < most:
+                shoppers[number]()
+                made[number] += 1
             else:
                 time.sleep(LOOK)
+        connection.close()
+
+    def work() -> Done:
+        nonlocal sent
+        began, course = time.monotonic(), []
+        with ThreadPoolExecutor(max_workers=SHOPPERS) as pool:
+            inside = [pool.submit(shop, number) for number in range(SHOPPERS)]
+            while (now := time.monotonic() - began) < seconds and not any(each.done() for each in inside):
+                sent = _sent() - before
+                course.append((round(now, 2), sum(made), sum(made) - sent))
+                time.sleep(LOOK_AT_BACKLOG)
+            sent = _sent() - before
+            left = sum(made) - sent
+            over.set()
+        for each in inside:
+            each.result()  # what a shopper has failed at is raised here
         Path(done).touch()
-        sent = _sent() - before
-        return Done(items=sent, notes={"placed": placed, "sent": sent, "course": course, "left": placed - sent})
+        return Done(items=sent, notes={"placed": sum(made), "sent": sent, "course": course, "left": left})
 
     return work
 
 
+# Threads that place orders: one alone would mostly wait for its COMMIT, and the stages for it.
+SHOPPERS = 4
 # Seconds between two counts of what has come out at the other end.
 LOOK_AT_BACKLOG = 0.2
 
