@@ -25,7 +25,7 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long bench bench-full lock clean
+.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long bench bench-guard bench-full lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -69,6 +69,9 @@ mutants: $(READY) ## one mistake after the other in a copy of the code; each mus
 bench: $(READY) ## how fast orders and events are, beside what PostgreSQL itself can do: six minutes; ARGS=--help
 	@BENCHMARKS=1 $(PY) -m pytest -q tests/integration/test_benchmarks.py
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-guard: $(READY) ## fails where orders, relay or readers have become twice as dear, beside PostgreSQL in the same run
+	@$(PY) -m benchmarks.guard $(ARGS)
 
 bench-full: $(READY) ## the same in ten sweeps
 	@$(PY) -m benchmarks --sweeps 10 $(ARGS)
