@@ -9,7 +9,7 @@ machine.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -59,9 +59,6 @@ class State:
 
     def ratio(self, step: str) -> float:
         return self.here[step].cpu / self.new[step].cpu
-
-    def block_ratio(self, step: str) -> float:
-        return self.here[step].blocks / self.new[step].blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,8 +255,3 @@ class _Stepper:
             last_words = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
             raise ChildFailed(f"The process of {step} ended without a result:\n{last_words}")
         return json.loads(line)
-
-
-def worst(flat: Flat) -> Sequence[tuple[State, str]]:
-    """Where the cost is above its limit."""
-    return [(each, step) for each in flat.states for step in STEPS if each.ratio(step) > each.limit]
