@@ -66,7 +66,7 @@ schedules-long: $(READY) ## the same for an hour, as deep as that goes
 mutants: $(READY) ## one mistake after the other in a copy of the code; each must make a test fail; some: make mutants ARGS=refund
 	@$(PY) -m tests.mutants $(ARGS)
 
-bench: $(READY) ## how fast orders and events are, beside what PostgreSQL itself can do: six minutes; ARGS=--help
+bench: $(READY) ## how fast orders and events are, beside what PostgreSQL itself can do: a quarter of an hour; ARGS=--help
 	@BENCHMARKS=1 $(PY) -m pytest -q tests/integration/test_benchmarks.py
 	@$(PY) -m benchmarks $(ARGS)
 

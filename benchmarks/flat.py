@@ -85,10 +85,10 @@ def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[st
         sizes.insert(0, sizes[0] // 10)
     states = []
     saying(f"loading {NEW:,} orders")
-    with _history(server, NEW) as new:
+    with _history(server, NEW, name="new") as new:
         for size in sizes:
             saying(f"loading {size:,} orders")
-            with _history(server, size) as database:
+            with _history(server, size, name="history") as database:
                 pair = _Pair(server=server, new=new, database=database)
                 saying(f"{size:,} orders: history")
                 states.append(_state(pair, "history", 1.2))
@@ -106,8 +106,7 @@ def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[st
 
 
 @contextmanager
-def _history(server: Server, orders: int) -> Iterator[str]:
-    name = f"history_{orders}"
+def _history(server: Server, orders: int, *, name: str) -> Iterator[str]:
     server.create(name)
     try:
         run(server, name, Task("load", {"orders": orders}), patience=120 + orders / SLOWEST_LOAD)
