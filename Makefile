@@ -27,7 +27,7 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long bench bench-full lock clean
+.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long bench bench-guard bench-full lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -72,8 +72,11 @@ bench: $(READY) ## how fast orders, events, pages and payments are, beside their
 	@BENCHMARKS=1 $(PY) -m pytest -q tests/integration/test_benchmarks.py
 	@$(PY) -m benchmarks $(ARGS)
 
-bench-full: $(READY) ## the same in ten sweeps, with a minute of the whole pipeline and the whole store over HTTP
-	@$(PY) -m benchmarks --sweeps 10 --full $(ARGS)
+bench-guard: $(READY) ## fails where orders, relay or readers have become twice as dear, beside PostgreSQL in the same run
+	@$(PY) -m benchmarks.guard $(ARGS)
+
+bench-full: $(READY) ## ten sweeps, a minute of the whole pipeline, the whole store over HTTP, a million orders: hours
+	@$(PY) -m benchmarks --sweeps 10 --full --orders 1000000 $(ARGS)
 
 lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock

@@ -3,6 +3,7 @@
     python -m benchmarks                       (make bench)
     python -m benchmarks --sweeps 10 --full    (make bench-full)
     python -m benchmarks --only place-limit place --json numbers.json
+    python -m benchmarks --only flat --orders 1000000
 
 It starts a durable PostgreSQL of its own in a temporary folder, or makes databases of its own on the server of
 DATABASE_URL and removes them. All measurements are made once in each sweep, one after the other, so that what else the
@@ -23,7 +24,7 @@ import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import measurements, meters, report
+from benchmarks import flat, measurements, meters, report
 from benchmarks.children import ChildFailed
 from benchmarks.everything import ALL
 from benchmarks.limits import LimitFailed
@@ -38,12 +39,17 @@ FEWEST_SWEEPS = 3
 REFRESHED = 1
 # Columns of a report that goes to a file or a pipe.
 WIDTH = 130
+# What is measured on a history; and how many orders that has. Loading a million takes twenty minutes.
+FLAT, ORDERS = "flat", 20_000
+# Rows in flight on top of it, but never more than its orders.
+IN_FLIGHT = 100_000
 
 
 def main() -> int:
     """0: measured; 1: a drain was cut short by its time limit; 2: it could not be measured; 130: Ctrl-C."""
     options = _options()
     wanted = [each for each in ALL if (each.name in options.only if options.only else options.full or not each.long)]
+    history: flat.Flat | None = None
     sizes = QUICK if options.quick else FULL if options.full else USUAL
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     progress = Console(stderr=True)
@@ -52,7 +58,9 @@ def main() -> int:
     try:
         with running() as server:
             about = _about(server, sizes)
-            sweeps = _measure(server, wanted, sizes, options.sweeps, progress)
+            sweeps = _measure(server, wanted, sizes, options.sweeps, progress) if wanted else {}
+            if options.orders and (not options.only or FLAT in options.only):
+                history = _history(server, options.orders, progress)
     except (PostgresError, psycopg.Error, NotDurable, ChildFailed, LimitFailed, WrongResult) as error:
         progress.print(f"Nothing was measured: {error}", style="red", markup=False)
         return 2
@@ -60,12 +68,15 @@ def main() -> int:
         return INTERRUPTED
     about |= {"begun": begun.isoformat(timespec="seconds"), "load after": meters.load()}
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(wanted, sweeps, **about), indent=1) + "\n")
+        numbers = report.as_json(wanted, sweeps, **about) | (history.as_json() if history else {})
+        options.json.write_text(json.dumps(numbers, indent=1) + "\n")
     for name, facts in about.items():
         told = ", ".join(f"{key} {value}" for key, value in facts.items()) if isinstance(facts, dict) else facts
         console.print(f"{name}: {told}", soft_wrap=True, markup=False)
     console.print()
     report.show(console, wanted, sweeps)
+    if history:
+        report.show_history(console, history)
     return 0 if all(result.measured.finished for each in sweeps.values() for result in each) else 1
 
 
@@ -73,16 +84,21 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [each.name for each in ALL]
+    names = [*(each.name for each in ALL), FLAT]
     parser.add_argument("--sweeps", type=int, default=FEWEST_SWEEPS, metavar="N", help="how often (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of: {', '.join(names)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine, settings and all sweeps there")
+    parser.add_argument(
+        "--orders", type=int, default=ORDERS, metavar="N", help="of the longest history (%(default)s); 0: none"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
     length.add_argument("--full", action="store_true", help="the long ones too, and a minute of the whole pipeline")
     options = parser.parse_args()
     if options.sweeps < FEWEST_SWEEPS and not options.quick:
         parser.error(f"--sweeps: at least {FEWEST_SWEEPS}, or nobody knows how far the numbers lie apart")
+    if options.orders and options.orders < flat.NEW:
+        parser.error(f"--orders: 0, or at least {flat.NEW}, which is what a new store is given")
     if options.json:
         try:
             options.json.touch()  # not only after some minutes
@@ -98,6 +114,11 @@ def _about(server: Server, sizes: Sizes) -> dict[str, Any]:
         "sizes": asdict(sizes),
         "load before": meters.load(),
     }
+
+
+def _history(server: Server, orders: int, console: Console) -> flat.Flat:
+    with console.status("history") as status:
+        return flat.measure(server, orders=orders, in_flight=min(orders, IN_FLIGHT), saying=status.update)
 
 
 def _measure(

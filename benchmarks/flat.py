@@ -9,7 +9,7 @@ machine.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -60,9 +60,6 @@ class State:
     def ratio(self, step: str) -> float:
         return self.here[step].cpu / self.new[step].cpu
 
-    def block_ratio(self, step: str) -> float:
-        return self.here[step].blocks / self.new[step].blocks
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flat:
@@ -88,10 +85,10 @@ def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[st
         sizes.insert(0, sizes[0] // 10)
     states = []
     saying(f"loading {NEW:,} orders")
-    with _history(server, NEW) as new:
+    with _history(server, NEW, name="new") as new:
         for size in sizes:
             saying(f"loading {size:,} orders")
-            with _history(server, size) as database:
+            with _history(server, size, name="history") as database:
                 pair = _Pair(server=server, new=new, database=database)
                 saying(f"{size:,} orders: history")
                 states.append(_state(pair, "history", 1.2))
@@ -109,8 +106,7 @@ def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[st
 
 
 @contextmanager
-def _history(server: Server, orders: int) -> Iterator[str]:
-    name = f"history_{orders}"
+def _history(server: Server, orders: int, *, name: str) -> Iterator[str]:
     server.create(name)
     try:
         run(server, name, Task("load", {"orders": orders}), patience=120 + orders / SLOWEST_LOAD)
@@ -258,8 +254,3 @@ class _Stepper:
             last_words = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
             raise ChildFailed(f"The process of {step} ended without a result:\n{last_words}")
         return json.loads(line)
-
-
-def worst(flat: Flat) -> Sequence[tuple[State, str]]:
-    """Where the cost is above its limit."""
-    return [(each, step) for each in flat.states for step in STEPS if each.ratio(step) > each.limit]

@@ -18,8 +18,9 @@ from typing import Any
 
 import django
 
-# Rows of one claim: what the payments worker takes at most (payments.settings), and of one batch of the churn.
-CLAIMED = 20
+# Rows of one claim, and claims of one step: a busy worker makes as many in a second, and looks from the beginning once.
+CLAIMED, CLAIMS = 20, 10
+# Rows of one batch of the churn.
 CHURNED = 500
 LEASE = dt.timedelta(hours=1)
 # How far behind the head the reader is put: more than one batch of what it reads, which is two events of seven.
@@ -42,7 +43,7 @@ class Steps:
 
         from benchmarks.admin_pages import Pages
         from notifications.models import Message
-        from outbox import registry, subscriptions
+        from outbox import claims, registry, subscriptions
         from outbox.dispatcher import dispatch_once
         from outbox.relay import BATCH, relay_once
         from payments.models import Payment
@@ -58,6 +59,7 @@ class Steps:
         self._relay = relay_once
         self._read: Callable[[], int] = partial(dispatch_once, READER)
         self._claimed: dict[str, type[Any]] = {"claim payments": Payment, "claim messages": Message}
+        self._horizons = {name: claims.Horizon() for name in self._claimed}
         self._pages = Pages(host=settings.ALLOWED_HOSTS[0])
         self._lists: list[Callable[[], None]] = []
         self._page = next(each for each in self._pages.others() if each.name == "the customer's order page").open
@@ -96,7 +98,7 @@ class Steps:
 
     def _work(self, name: str) -> Callable[[], None]:
         if name in self._claimed:
-            return lambda: self._claim(name, CLAIMED)
+            return partial(self._claim, name, CLAIMED, times=CLAIMS)
         if name == "relay":
             return lambda: _expect(self._batch, self._relay())
         if name == "read":
@@ -130,13 +132,17 @@ class Steps:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def _claim(self, name: str, limit: int) -> None:
+    def _claim(self, name: str, limit: int, *, times: int = 1) -> None:
         from django.db import transaction
 
         from outbox import claims
 
-        with transaction.atomic():
-            _expect(limit, len(claims.claim(self._claimed[name], limit=limit, lease=LEASE, worker="bench")))
+        for _ in range(times):
+            with transaction.atomic():
+                rows = claims.claim(
+                    self._claimed[name], limit=limit, lease=LEASE, worker="bench", horizon=self._horizons[name]
+                )
+                _expect(limit, len(rows))
 
     def _step_back(self) -> None:
         with self._cursor() as cursor:

@@ -12,13 +12,13 @@ INSERT INTO shop_order SELECT made.* FROM
         'created_at', now(), 'updated_at', now())) AS made
 """
 
-# Due for a while: the newest of them, too, are found at once.
+# A hundred have become due in each second until now.
 PAYMENTS = """
 INSERT INTO payments_payment SELECT made.* FROM
     (SELECT p FROM payments_payment p WHERE status = 'succeeded' ORDER BY id DESC LIMIT 1) AS like_this, flying,
     jsonb_populate_record(p, jsonb_build_object('id', nextval(pg_get_serial_sequence('payments_payment', 'id')),
         'order_id', flying.id, 'public_id', gen_random_uuid(), 'reference', 'O-' || flying.id, 'status', 'unprocessed',
-        'due_at', now() - interval '1 min' + n * interval '1 us', 'attempts', 0, 'nudges', 0, 'intent_id', '',
+        'due_at', now() - (%(rows)s - n) * interval '10 ms', 'attempts', 0, 'nudges', 0, 'intent_id', '',
         'latest_charge', '', 'settled_at', NULL, 'created_at', now())) AS made
 """
 
@@ -29,7 +29,7 @@ INSERT INTO notifications_message SELECT made.* FROM
     jsonb_populate_record(m, jsonb_build_object('id', nextval(pg_get_serial_sequence('notifications_message', 'id')),
         'order_id', flying.id, 'public_id', gen_random_uuid(), 'order_number', 'O-' || flying.id,
         'event_id', gen_random_uuid(), 'recipient', left(word, 16) || '@example.org', 'status', 'pending',
-        'due_at', now() - interval '1 min' + n * interval '1 us', 'attempts', 0, 'provider_id', '',
+        'due_at', now() - (%(rows)s - n) * interval '10 ms', 'attempts', 0, 'provider_id', '',
         'sent_at', NULL, 'created_at', now())) AS made
 """
 

@@ -102,9 +102,7 @@ def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lam
     run(server, SEEDED, Task("build", {"products": sizes.products}))
     for name, records, in_log in ((STAGED, sizes.records, False), (RELAYED, sizes.read, True)):
         saying(f"{records:,} records")
-        server.create(name, like=SEEDED)
-        with server.connect(name) as session:
-            limits.stage(session, records=records, in_log=in_log)
+        stage(server, name, records=records, in_log=in_log)
     saying(f"{sizes.orders:,} orders")
     server.create(PLACED, like=SEEDED)
     # One is there already, and each process places one before it says that it is ready.
@@ -118,6 +116,14 @@ def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lam
     for name in (PLACED, DUE):
         with server.connect(name) as session:
             session.execute("VACUUM ANALYZE")
+
+
+def stage(server: Server, name: str, *, records: int, in_log: bool) -> None:
+    """That database anew, with so many records staged or in the log."""
+    server.drop(name)
+    server.create(name, like=SEEDED)
+    with server.connect(name) as session:
+        limits.stage(session, records=records, in_log=in_log)
 
 
 def remove(server: Server) -> None:

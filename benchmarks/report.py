@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.flat import TURNS, Flat
 from benchmarks.measurements import Measurement, Result
 
 # Figures below it are shown with two decimals.
@@ -51,6 +52,29 @@ def _noted(results: Sequence[Result]) -> Table:
         form = ",.2f" if max(values) < FINE else ",.0f"
         table.add_row(f"  {name}", f"{median(values):{form}}", _span(values, form))
     return table
+
+
+def show_history(console: Console, history: Flat) -> None:
+    """What each step costs beside a new store's: processors' time, the clock's and blocks."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("a history of", "step", "× processors", "× clock", "× blocks", "new, ms", "here, ms"):
+        table.add_column(heading, justify="left" if heading in ("a history of", "step") else "right")
+    for state in history.states:
+        for number, (step, here) in enumerate(state.here.items()):
+            new, above = state.new[step], state.ratio(step) > state.limit
+            table.add_row(
+                "" if number else f"{state.events:,} events, {state.name}",
+                step,
+                f"{state.ratio(step):.2f}",
+                f"{here.seconds / new.seconds:.2f}",
+                f"{here.blocks / new.blocks:.2f}",
+                f"{new.cpu * 1000:.2f}",
+                f"{here.cpu * 1000:.2f}",
+                style="red" if above else "",
+            )
+    console.print(table, "")
+    before, after = history.memory
+    console.print(f"memory of a worker: {before:.1f} MB after {TURNS[0]} turns, {after:.1f} MB after {TURNS[1]}")
 
 
 def _row(each: Measurement, sweeps: Sweeps) -> list[str]:

@@ -6,16 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from benchmarks import limits, measure_bank, measure_pages, measurements, report, shopper
+from benchmarks import guard, limits, measure_bank, measure_pages, measurements, report, shopper
 from benchmarks.bank import gateway
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
 from benchmarks.everything import ALL
-from benchmarks.measurements import QUICK, Measurement, Result, WrongResult
+from benchmarks.measurements import QUICK, Measurement, Result, Sizes, WrongResult
 from benchmarks.server import Server, running
 from tests.conftest import PUBLIC_KEY
 
@@ -112,6 +113,45 @@ def test_a_number_for_something_else_is_refused(server: Server) -> None:
 def test_a_process_that_fails_says_why(server: Server) -> None:
     with pytest.raises(ChildFailed, match="nobody_knows_it"):
         run(server, measurements.SEEDED, Task("nobody_knows_it"))
+
+
+def test_the_guard_notices_a_slow_relay(server: Server) -> None:
+    """A trigger makes each event that goes into the log cost several times as much: every try is below the floor."""
+    sizes = replace(QUICK, records=80_000)
+    with staged_anew(server, sizes):
+        healthy = guard.ratios(server, sizes, frozenset({"relay"}))
+        floors = {"relay": healthy["relay"] * guard.SHARE}
+        assert guard.losses(server, sizes, floors) == {}
+        with server.connect(measurements.STAGED) as session:
+            session.execute(BURN)
+        lost = guard.losses(server, sizes, floors)
+    assert list(lost) == ["relay"]
+    assert len(lost["relay"]) == guard.TRIES
+    assert max(lost["relay"]) < floors["relay"]
+
+
+def test_every_compared_ratio_has_a_floor() -> None:
+    assert set(json.loads(guard.FLOORS.read_text())) == set(guard.COMPARED)
+
+
+@contextmanager
+def staged_anew(server: Server, sizes: Sizes) -> Iterator[None]:
+    """So many records that their processors' time can be told."""
+    try:
+        measurements.stage(server, measurements.STAGED, records=sizes.records, in_log=False)
+        yield
+    finally:
+        measurements.stage(server, measurements.STAGED, records=QUICK.records, in_log=False)
+
+
+BURN = """
+CREATE FUNCTION burn() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM sum(n) FROM generate_series(1, 500) AS n;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER burn BEFORE INSERT ON outbox_event FOR EACH ROW EXECUTE FUNCTION burn();
+"""
 
 
 def test_a_ratio_is_that_of_the_same_sweep() -> None:
