@@ -67,6 +67,8 @@ def _result(measured: Measured, bank: Gateway, latency: float, *, seconds: float
         server_cpu=measured.server_cpu,
         finished=measured.finished,
     )
+    if not measured.finished:
+        return Result(measured=once)
     share = measured.items / seconds / (IN_FLIGHT / latency)
     notes = {"of in flight ÷ latency": share, "most in flight": bank.told["most"]}
     return Result(measured=once, notes={**notes, "gateway µs": bank.told["cpu"] / measured.items * 1e6})

@@ -96,7 +96,8 @@ def click(server: Server, sizes: Sizes, sweep: int) -> Result:
         server_cpu=measured.server_cpu,
         finished=measured.finished,
     )
-    return Result(measured=once, latencies=tuple(each - CALLS * LATENCY * 1000 for each in took.values()))
+    latencies = tuple(each - CALLS * LATENCY * 1000 for each in took.values())
+    return Result(measured=once, latencies=latencies if measured.finished else ())
 
 
 def _take_off_sale(server: Server, database: str) -> None:

@@ -28,7 +28,7 @@ def show(console: Console, measured: Sequence[Measurement], sweeps: Sweeps) -> N
         times.add_column(heading, justify="right", no_wrap=True)
     for each in measured:
         results = sweeps[each.name]
-        if any(result.latencies for result in results):
+        if all(result.measured.finished for result in results) and any(result.latencies for result in results):
             halves, worst = _known([r.quantile(50) for r in results]), _known([r.quantile(99) for r in results])
             row = [f"{median(halves):.1f}", _span(halves, ".1f"), f"{median(worst):.1f}", _span(worst, ".1f")]
             times.add_row(f"{each.name}: {each.what}", *row)
@@ -80,7 +80,7 @@ def show_history(console: Console, history: Flat) -> None:
 def _row(each: Measurement, sweeps: Sweeps) -> list[str]:
     results = sweeps[each.name]
     rates = _known([result.rate for result in results])
-    unfinished = len(results) - len(rates)
+    unfinished = sum(not result.measured.finished for result in results)
     if unfinished:
         # A median of the runs that were fast enough would be a better number than the truth.
         return [f"not finished in {unfinished} of {len(results)}", "", "", "", ""]

@@ -127,7 +127,7 @@ def pay(*, number: int, seconds: float) -> Work:
             time.sleep(LOOK)
         took = time.monotonic() - (until - seconds)
         running.stop()
-        return Done(items=2 * number, finished=handled >= STEPS * number, notes={"seconds": took})
+        return Done(items=2 * handled // STEPS, finished=handled == STEPS * number, notes={"seconds": took})
 
     return work
 

@@ -85,7 +85,7 @@ def test_a_drain_that_is_cut_short_gets_no_number(server: Server) -> None:
 
 def test_payments_that_are_not_all_made_get_no_number(server: Server) -> None:
     """One more than there are: the worker has nothing left to do, and is not done."""
-    result = measure_bank.charge(server, replace(QUICK, charged=QUICK.charged + 1, patience=3.0), 1, latency=0.0)
+    result = measure_bank.charge(server, replace(QUICK, charged=QUICK.charged + 1, patience=3.0), 1, latency=0.01)
     assert not result.measured.finished
     assert result.rate is None
 
