@@ -26,11 +26,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import measurements, meters, report
 from benchmarks.children import ChildFailed
 from benchmarks.limits import LimitFailed
-from benchmarks.measurements import ALL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
+from benchmarks.measurements import ALL as OURS
+from benchmarks.measurements import QUICK, USUAL, Measurement, Result, Sizes, WrongResult
+from benchmarks.peers import measuring as peers
 from benchmarks.server import NotDurable, Server, running
 from outbox.management.commanding import INTERRUPTED
 from shop.local.postgres import PostgresError
 
+ALL = (*OURS, *peers.ALL)
 # Fewer say nothing about how far numbers lie apart.
 FEWEST_SWEEPS = 3
 # How often a second the progress is drawn: it uses the machine that is measured.
@@ -116,6 +119,7 @@ def _measure(
             progress.update(bar, description="done")
     finally:
         measurements.remove(server)
+        peers.remove(server)
     return sweeps
 
 

@@ -7,7 +7,7 @@ of it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from statistics import quantiles
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import limits
 from benchmarks.children import Measured, Task, run
@@ -26,7 +26,7 @@ class WrongResult(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """How much is done. Times in seconds: `placing` for which orders are placed, `patience` after which a drain is cut
-    short, `pauses` between two events on the idle machine."""
+    short, `pauses` between two events on the idle machine. `peers` is the part of each peer's own number of jobs."""
 
     products: int = 1000
     placing: float = 4.0
@@ -36,20 +36,32 @@ class Sizes:
     beats: int = 100
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
+    peers: float = 1.0
+    peer_beats: int = 50
 
 
 USUAL = Sizes()
 QUICK = Sizes(
-    products=60, placing=1.0, records=4000, read=4000, orders=40, beats=10, pauses=(0.02, 0.05), patience=30.0
+    products=60,
+    placing=1.0,
+    records=4000,
+    read=4000,
+    orders=40,
+    beats=10,
+    pauses=(0.02, 0.05),
+    patience=30.0,
+    peers=0.02,
+    peer_beats=10,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """`latencies` are milliseconds, of those measurements that have no rate."""
+    """`latencies` are milliseconds, of measurements that have no rate; `missing` says why nothing was measured."""
 
     measured: Measured
     latencies: tuple[float, ...] = ()
+    missing: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -66,13 +78,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """`limit` names the measurement that this one is compared with."""
+    """`limit` names the measurement that this one is compared with; `ours` the one that is compared with a peer's."""
 
     name: str
     what: str
     items: str
     make: Callable[[Server, Sizes, int], Result]
     limit: str = ""
+    kind: Literal["ours", "limit", "peer"] = "ours"
+    ours: str = ""
 
 
 def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lambda what: None) -> None:
@@ -273,11 +287,18 @@ ALL = (
         what="placement as one function call, 8 clients of pgbench",
         items="orders",
         make=place_limit,
+        kind="limit",
     ),
     Measurement(
         name="place", what="place_order, 2 lines, 2 processes", items="orders", make=place, limit="place-limit"
     ),
-    Measurement(name="relay-limit", what="deleting staged records by 500, pgbench", items="records", make=relay_limit),
+    Measurement(
+        name="relay-limit",
+        what="deleting staged records by 500, pgbench",
+        items="records",
+        make=relay_limit,
+        kind="limit",
+    ),
     Measurement(name="relay", what="relay, 1 process", items="records", make=relay, limit="relay-limit"),
     Measurement(name="read-one", what="log to a handler that does nothing, 1 reader", items="events", make=read_one),
     Measurement(name="read-two", what="the same, 2 readers in 2 processes", items="deliveries", make=read_two),
