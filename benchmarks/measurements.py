@@ -37,7 +37,7 @@ class Sizes:
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
     peers: float = 1.0
-    peer_beats: int = 50
+    peer_beats: int = 30
 
 
 USUAL = Sizes()

@@ -50,7 +50,7 @@ PEERS = (
     Peer(
         name="procrastinate",
         settings="2 processes, 10 jobs at a time",
-        jobs=1500,
+        jobs=1000,
         program="procrastinate",
         left="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
         done="SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'",
@@ -58,7 +58,7 @@ PEERS = (
     Peer(
         name="django-q2",
         settings="1 cluster of 2 workers, 100 fetched at once, no successes kept, polls every 0.05 s",
-        jobs=1500,
+        jobs=1000,
         program="django_q2",
         left="SELECT count(*) FROM django_q_ormq",
         processes=1,
@@ -66,7 +66,7 @@ PEERS = (
     Peer(
         name="django-tasks-db",
         settings="2 processes, polls every 0.05 s",
-        jobs=700,
+        jobs=500,
         program="django_tasks",
         left="SELECT count(*) FROM django_tasks_database_dbtaskresult WHERE status IN ('READY', 'RUNNING')",
         done="SELECT count(*) FROM django_tasks_database_dbtaskresult WHERE status = 'SUCCESSFUL'",
@@ -74,7 +74,7 @@ PEERS = (
     Peer(
         name="dbos",
         settings="2 processes, 200 workflows at a time, polls every 0.1 s",
-        jobs=700,
+        jobs=500,
         program="dbos",
         left="SELECT count(*) FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')",
         done="SELECT count(*) FROM dbos.workflow_status WHERE status = 'SUCCESS'",
