@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.measurements import Measurement, Result
@@ -28,7 +29,7 @@ def show(console: Console, measured: Sequence[Measurement], sweeps: Sweeps) -> N
     for each in measured:
         results = sweeps[each.name]
         if why := next((result.missing for result in results if result.missing), ""):
-            missing.add_row(each.name, f"missing: {why}")
+            missing.add_row(each.name, escape(f"missing: {why}"))
         elif any(result.latencies for result in results):
             halves, worst = _known([r.quantile(50) for r in results]), _known([r.quantile(99) for r in results])
             row = [f"{median(halves):.1f}", _span(halves, ".1f"), f"{median(worst):.1f}", _span(worst, ".1f")]

@@ -101,7 +101,7 @@ def test_a_peer_that_does_not_start_is_missing_and_says_why(server: Server) -> N
 
 def test_the_ratio_of_a_peer_is_that_of_the_same_sweep() -> None:
     sweeps = {"read-two": [made(4000, 1.0), made(900, 1.0)], "peer-dbos": [made(1000, 1.0), made(450, 1.0)]}
-    assert "725 jobs 450–1,000 3.0 750" in shown(sweeps)
+    assert "725 jobs 450–1,000 3.0 806" in shown(sweeps)
 
 
 def test_plots_show_what_was_measured_and_nothing_else() -> None:
