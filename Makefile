@@ -27,7 +27,8 @@ PRODUCTION := DATABASE_URL=postgresql://store@localhost:1/store DJANGO_DEBUG=0 \
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes
 
-.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long bench bench-guard bench-full lock clean
+.PHONY: help demo smoke test lint crash-points chaos schedules schedules-long mutants bench bench-guard bench-full \
+	bench-peers lock lock-peers clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -75,6 +76,9 @@ bench: $(READY) ## how fast orders, events, pages and payments are, beside their
 bench-guard: $(READY) ## fails where orders, relay or readers have become twice as dear, beside PostgreSQL in the same run
 	@$(PY) -m benchmarks.guard $(ARGS)
 
+bench-peers: $(READY) ## install the other queues that are measured beside the store: into var/peers, and only there
+	@$(PY) -m benchmarks.peers
+
 bench-full: $(READY) ## ten sweeps, a minute of the whole pipeline, the whole store over HTTP, a million orders: hours
 	@$(PY) -m benchmarks --sweeps 10 --full --orders 1000000 $(ARGS)
 
@@ -82,6 +86,11 @@ lock: $(UV) ## write the lock files anew from pyproject.toml
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --extra local --extra dev --output-file requirements-dev.lock
 	echo uv | $(LOCK) - --no-header --output-file requirements-uv.lock
+
+lock-peers: $(UV) ## write the peers' lock files anew
+	cd benchmarks/peers && ../../$(LOCK) --python-version 3.11 requirements.in --output-file requirements.txt
+	cd benchmarks/peers && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	cd benchmarks/peers && sed -i '/"funding": {/,/}/d' package-lock.json # addresses that nobody needs
 
 clean: ## remove the virtualenv and all data of demo and tests under var/
 	@# As root under a closed folder, the demo's data lies elsewhere, and only a link to it here.

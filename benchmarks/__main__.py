@@ -29,6 +29,7 @@ from benchmarks.children import ChildFailed
 from benchmarks.everything import ALL
 from benchmarks.limits import LimitFailed
 from benchmarks.measurements import FULL, QUICK, USUAL, Measurement, Result, Sizes, WrongResult
+from benchmarks.peers import measuring as peers
 from benchmarks.server import NotDurable, Server, running
 from outbox.management.commanding import INTERRUPTED
 from shop.local.postgres import PostgresError
@@ -140,6 +141,7 @@ def _measure(
             progress.update(bar, description="done")
     finally:
         measurements.remove(server)
+        peers.remove(server)
     return sweeps
 
 

@@ -28,10 +28,11 @@ class ChildFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A function of `benchmarks.tasks` and its arguments."""
+    """A function of `benchmarks.tasks` and its arguments; or of another program that speaks as `benchmarks.child`."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    program: tuple[str, ...] = (sys.executable, "-m", "benchmarks.child")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ class _Child:
         self._log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "benchmarks.child", task.name, json.dumps(task.arguments)],
+                [*task.program, task.name, json.dumps(task.arguments)],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.PIPE,

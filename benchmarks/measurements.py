@@ -7,7 +7,7 @@ of it.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import quantiles
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks import limits
 from benchmarks.children import Measured, Task, run
@@ -27,7 +27,8 @@ class WrongResult(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """How much is done. Times in seconds: `placing` for which orders are placed, `flowing` for which they go the whole
-    way, `patience` after which a drain is cut short, `pauses` between two events on the idle machine."""
+    way, `patience` after which a drain is cut short, `pauses` between two events on the idle machine. `peers` is the
+    part of each peer's own number of jobs."""
 
     products: int = 1000
     placing: float = 4.0
@@ -42,6 +43,8 @@ class Sizes:
     visits: int = 120
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
+    peers: float = 1.0
+    peer_beats: int = 30
 
 
 USUAL = Sizes()
@@ -60,15 +63,18 @@ QUICK = Sizes(
     visits=4,
     pauses=(0.02, 0.05),
     patience=30.0,
+    peers=0.02,
+    peer_beats=10,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """`latencies` are milliseconds, of those measurements that have no rate."""
+    """`latencies` are milliseconds, of measurements that have no rate; `missing` says why nothing was measured."""
 
     measured: Measured
     latencies: tuple[float, ...] = ()
+    missing: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,7 +91,8 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """`limit` names the measurement that this one is compared with; a `long` one is made by --full alone."""
+    """`limit` names the measurement that this one is compared with; `ours` the one that is compared with a peer's. A
+    `long` one is made by --full alone."""
 
     name: str
     what: str
@@ -93,6 +100,8 @@ class Measurement:
     make: Callable[[Server, Sizes, int], Result]
     limit: str = ""
     long: bool = False
+    kind: Literal["ours", "limit", "peer"] = "ours"
+    ours: str = ""
 
 
 def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lambda what: None) -> None:
@@ -303,11 +312,18 @@ ALL = (
         what="placement as one function call, 8 clients of pgbench",
         items="orders",
         make=place_limit,
+        kind="limit",
     ),
     Measurement(
         name="place", what="place_order, 2 lines, 2 processes", items="orders", make=place, limit="place-limit"
     ),
-    Measurement(name="relay-limit", what="deleting staged records by 500, pgbench", items="records", make=relay_limit),
+    Measurement(
+        name="relay-limit",
+        what="deleting staged records by 500, pgbench",
+        items="records",
+        make=relay_limit,
+        kind="limit",
+    ),
     Measurement(name="relay", what="relay, 1 process", items="records", make=relay, limit="relay-limit"),
     Measurement(name="read-one", what="log to a handler that does nothing, 1 reader", items="events", make=read_one),
     Measurement(name="read-two", what="the same, 2 readers in 2 processes", items="deliveries", make=read_two),

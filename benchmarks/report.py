@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.flat import TURNS, Flat
@@ -22,19 +23,26 @@ def show(console: Console, measured: Sequence[Measurement], sweeps: Sweeps) -> N
     times = Table(box=None, pad_edge=False)
     rates.add_column("measurement", overflow="fold")
     times.add_column("measurement", overflow="fold")
-    for heading in ("a second", "min–max", "of its limit", "µs client", "µs server"):
+    missing = Table(box=None, pad_edge=False)
+    missing.add_column("missing", no_wrap=True)
+    missing.add_column("why", overflow="fold")
+    for heading in ("a second", "min–max", "of its limit", "× peer", "µs client", "µs server"):
         rates.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("p50 ms", "min–max", "p99 ms", "min–max"):
+    for heading in ("p50 ms", "min–max", "p99 ms", "min–max", "× peer"):
         times.add_column(heading, justify="right", no_wrap=True)
     for each in measured:
         results = sweeps[each.name]
-        if all(result.measured.finished for result in results) and any(result.latencies for result in results):
+        finished = all(result.measured.finished for result in results)
+        if why := next((result.missing for result in results if result.missing), ""):
+            missing.add_row(each.name, escape(f"missing: {why}"))
+        elif finished and any(result.latencies for result in results):
             halves, worst = _known([r.quantile(50) for r in results]), _known([r.quantile(99) for r in results])
             row = [f"{median(halves):.1f}", _span(halves, ".1f"), f"{median(worst):.1f}", _span(worst, ".1f")]
+            row.append(_middle(_times_peer(each, sweeps), ".1f"))
             times.add_row(f"{each.name}: {each.what}", *row)
         else:
             rates.add_row(f"{each.name}: {each.what}", *_row(each, sweeps))
-    for table in (rates, times):
+    for table in (rates, times, missing):
         if table.row_count:
             console.print(table, "")
     for each in measured:
@@ -83,14 +91,15 @@ def _row(each: Measurement, sweeps: Sweeps) -> list[str]:
     unfinished = sum(not result.measured.finished for result in results)
     if unfinished:
         # A median of the runs that were fast enough would be a better number than the truth.
-        return [f"not finished in {unfinished} of {len(results)}", "", "", "", ""]
+        return [f"not finished in {unfinished} of {len(results)}", *[""] * 5]
     ratios = _ratios(each, sweeps)
     client = _known([result.measured.client_cpu / result.measured.items * 1e6 for result in results])
     server = _known([_server_share(result) for result in results])
     return [
         f"{median(rates):,.0f} {each.items}",
         _span(rates, ",.0f"),
-        f"{median(ratios):.2f}" if ratios else "",
+        _middle(ratios, ".2f"),
+        _middle(_times_peer(each, sweeps), ".1f"),
         f"{median(client):,.0f}",
         f"{median(server):,.0f}" if server else "",
     ]
@@ -100,6 +109,18 @@ def _ratios(each: Measurement, sweeps: Sweeps) -> list[float]:
     """Each sweep's by itself: what disturbed the machine then, disturbed both."""
     pairs = zip(sweeps[each.name], sweeps.get(each.limit, ()), strict=False)
     return [ours.rate / limit.rate for ours, limit in pairs if ours.rate and limit.rate]
+
+
+def _times_peer(each: Measurement, sweeps: Sweeps) -> list[float]:
+    """How many times faster the store was than this peer, or sooner by its median: each sweep's by itself."""
+    pairs = list(zip(sweeps.get(each.ours, ()), sweeps[each.name], strict=False))
+    faster = [ours.rate / peer.rate for ours, peer in pairs if ours.rate and peer.rate]
+    halves = [(ours.quantile(50), peer.quantile(50)) for ours, peer in pairs]
+    return faster or [peer / ours for ours, peer in halves if ours and peer]
+
+
+def _middle(values: Sequence[float], form: str) -> str:
+    return f"{median(values):{form}}" if values else ""
 
 
 def _server_share(result: Result) -> float | None:
@@ -124,13 +145,16 @@ def as_json(measured: Sequence[Measurement], sweeps: Sweeps, **about: Any) -> di
                 "name": each.name,
                 "what": each.what,
                 "items": each.items,
+                "kind": each.kind,
                 "limit": each.limit or None,
+                "ours": each.ours or None,
                 "sweeps": [
                     {
                         **{name: value for name, value in asdict(result.measured).items() if name != "notes"},
                         "rate": result.rate,
                         "latencies": list(result.latencies),
                         "notes": result.notes,
+                        "missing": result.missing or None,
                     }
                     for result in sweeps[each.name]
                 ],

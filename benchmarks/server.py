@@ -77,6 +77,10 @@ class Server:
                 )
             )
 
+    def has(self, database: str) -> bool:
+        with psycopg.connect(self.address) as session:
+            return session.execute("SELECT FROM pg_database WHERE datname = %s", [_own(database)]).rowcount == 1
+
     def drop(self, database: str) -> None:
         with psycopg.connect(self.address, autocommit=True) as session:
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_own(database))))

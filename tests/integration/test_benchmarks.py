@@ -8,15 +8,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
-from benchmarks import guard, limits, measure_bank, measure_pages, measurements, report, shopper
+from benchmarks import guard, limits, measure_bank, measure_pages, measurements, plots, report, shopper
 from benchmarks.bank import gateway
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
 from benchmarks.everything import ALL
 from benchmarks.measurements import QUICK, Measurement, Result, Sizes, WrongResult
+from benchmarks.peers import measuring as peers
+from benchmarks.peers.catalogue import PEERS, Peer
+from benchmarks.peers.installing import Missing
 from benchmarks.server import Server, running
 from tests.conftest import PUBLIC_KEY
 
@@ -36,6 +40,7 @@ def server() -> Iterator[Server]:
             yield started
         finally:
             measurements.remove(started)
+            peers.remove(started)
 
 
 @pytest.mark.parametrize("measurement", ALL, ids=lambda each: each.name)
@@ -56,6 +61,67 @@ def test_what_is_measured_has_happened(server: Server, measurement: Measurement)
         assert result.rate is None
     else:
         assert result.rate == measured.items / measured.seconds
+
+
+@pytest.fixture(params=PEERS, ids=lambda each: each.name)
+def peer(request: pytest.FixtureRequest) -> Peer:
+    """One that can be installed here."""
+    found: Peer = request.param
+    try:
+        found.command()
+    except Missing as error:
+        pytest.skip(f"{found.name} is missing: {error}")
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("what", ["peer", "latency"])
+def test_what_is_measured_of_a_peer_has_happened(server: Server, peer: Peer, what: str) -> None:
+    """Jobs are counted by their handlers and in the peer's own tables."""
+    measurement = next(each for each in peers.ALL if each.name == f"{what}-{peer.name}")
+    result = measurement.make(server, QUICK, 1)
+    assert result.missing == ""
+    assert result.measured.finished
+    assert result.measured.client_cpu > 0
+    if what == "latency":
+        assert len(result.latencies) == QUICK.peer_beats
+        assert max(result.latencies) < result.measured.seconds * 1000
+    else:
+        assert result.measured.items == max(peers.FEWEST, peer.jobs * QUICK.peers)
+        assert result.rate
+
+
+def test_a_peer_that_does_not_start_is_missing_and_says_why(server: Server) -> None:
+    nobody = replace(PEERS[-1], name="nobody", program="nobody_knows_it")
+    try:
+        result = peers.drain(nobody, server, QUICK, 1)
+    finally:
+        peers.remove(server)
+    assert "nobody_knows_it" in result.missing or "could not be installed" in result.missing
+    assert result.rate is None
+    assert f"peer-dbos missing: {result.missing}" in shown({"peer-dbos": [result]})
+
+
+def test_the_ratio_of_a_peer_is_that_of_the_same_sweep() -> None:
+    sweeps = {"read-two": [made(4000, 1.0), made(900, 1.0)], "peer-dbos": [made(1000, 1.0), made(450, 1.0)]}
+    assert "725 jobs 450–1,000 3.0 806" in shown(sweeps)
+
+
+def test_plots_show_what_was_measured_and_nothing_else() -> None:
+    sweeps = {
+        "read-two": [made(4000, 1.0)],
+        "peer-dbos": [made(1000, 1.0)],
+        "peer-django-q2": [replace(made(1000, 1.0), missing="nobody")],
+        "latency-bell": [replace(made(3, 1.0), latencies=(-0.1, 1.0, 2.0))],
+    }
+    measured = [each for each in (*ALL, *peers.ALL) if each.name in sweeps]
+    numbers = report.as_json(measured, sweeps, history={"the relay": [(0, 1.0), (1000, 1.02)]})
+    drawn = plots.draw(json.loads(json.dumps(numbers)))
+    assert list(drawn) == ["throughput.svg", "latency.svg", "history.svg"]
+    for text in drawn.values():
+        ElementTree.fromstring(text)  # noqa: S314 - our own
+    assert ">dbos (jobs)<" in drawn["throughput.svg"]
+    assert "django-q2" not in drawn["throughput.svg"]
 
 
 def test_the_function_places_orders_that_are_true_to_the_books(server: Server) -> None:
@@ -165,7 +231,8 @@ def made(items: int, seconds: float) -> Result:
 
 def shown(sweeps: dict[str, list[Result]]) -> str:
     console = Console(file=io.StringIO(), width=200)
-    report.show(console, [each for each in ALL if each.name in sweeps], sweeps)
-    json.dumps(report.as_json([each for each in ALL if each.name in sweeps], sweeps))
+    measured = [each for each in (*ALL, *peers.ALL) if each.name in sweeps]
+    report.show(console, measured, sweeps)
+    json.dumps(report.as_json(measured, sweeps))
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
