@@ -41,11 +41,12 @@ UPDATE outbox_loghead SET position = %(position)s::bigint, cleared_through = %(c
 
 # Planned anew for each batch: how much is staged changes faster than a prepared plan. A TID scan deletes the oldest
 # records without an index look-up for each; RETURNING comes in heap order, so the numbers are given by row_number().
+# With both bounds the planner takes the index, without statistics too.
 _MOVE = """
 WITH moved AS (
     DELETE FROM outbox_outboxrecord
     WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM outbox_outboxrecord WHERE seq > %(cleared)s ORDER BY seq LIMIT %(limit)s
+        SELECT ctid FROM outbox_outboxrecord WHERE seq > %(cleared)s AND seq <= %(newest)s ORDER BY seq LIMIT %(limit)s
     ))
     RETURNING seq, id, aggregatetype, aggregateid, type, version, payload, headers, created_at
 ), logged AS (
@@ -79,15 +80,14 @@ class _Head:
             head.cleared_through = head.clearing_through = head.clearing_since = 0
         return head
 
-    def clear(self, *, newest: int, own_id: int, oldest_id: int, last: int | None) -> None:
-        """Raise what is cleared, as far as that is sure. `last` is the last record moved, where more may be left.
+    def clear(self, *, newest: int, own_id: int, oldest_id: int, through: int) -> None:
+        """Raise what is cleared, as far as that is sure. Everything up to `through` that was visible is moved.
 
         Whoever took a number up to `newest` had a transaction's id by then (a trigger sees to that), lower than our
         own. Once no such transaction is under way, everything up to there was visible to the batch that was moved.
         """
         if oldest_id >= self.clearing_since:
-            through = self.clearing_through if last is None else min(last, self.clearing_through)
-            self.cleared_through = max(self.cleared_through, through)
+            self.cleared_through = max(self.cleared_through, min(through, self.clearing_through))
         if self.cleared_through >= self.clearing_through or own_id < self.clearing_since:
             self.clearing_through, self.clearing_since = newest, own_id
 
@@ -104,10 +104,11 @@ def relay_once(*, limit: int = BATCH) -> int:
         head = _Head.locked()
         crash_point("R1")
         with connection.cursor() as cursor:
-            cursor.execute(_MOVE, {"limit": limit, "head": head.position, "cleared": head.cleared_through})
+            bounds = {"cleared": head.cleared_through, "newest": newest}
+            cursor.execute(_MOVE, {"limit": limit, "head": head.position, **bounds})
             moved, last, own_id, oldest_id = cursor.fetchone()
         if moved:
-            head.clear(newest=newest, own_id=own_id, oldest_id=oldest_id, last=last if moved == limit else None)
+            head.clear(newest=newest, own_id=own_id, oldest_id=oldest_id, through=last if moved == limit else newest)
             head.position += moved
             prepared.run(_SAVE, {name: str(value) for name, value in asdict(head).items()})
             transaction.on_commit(lambda: doorbell.ring(LOG))
