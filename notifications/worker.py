@@ -41,7 +41,6 @@ class MessageCaller:
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
         self._worker = process_name()
-        self._horizon = claims.Horizon()
         self._lease = dt.timedelta(seconds=settings.MAIL_LEASE_SECONDS)
         # What the provider refuses to all (a wrong key, too many calls) is not asked again for every message.
         self._pause_until = 0.0
@@ -61,7 +60,7 @@ class MessageCaller:
         return calls
 
     def _claim(self, limit: int) -> tuple[bool, list[MailCall]]:
-        messages = claims.claim(Message, limit=limit, lease=self._lease, worker=self._worker, horizon=self._horizon)
+        messages = claims.claim(Message, limit=limit, lease=self._lease, worker=self._worker)
         stranded = [message for message in messages if message.claimed_from == Status.SENDING]
         for message in stranded:
             logger.warning("action=stranded message=%s", message.pk)

@@ -10,7 +10,6 @@ A nudge says "look at this row again": it changes no state. While a call is unde
 """
 
 import datetime as dt
-import time
 import uuid
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar
@@ -93,58 +92,17 @@ def ring(model: type[Claimable]) -> None:
     transaction.on_commit(lambda: doorbell.ring(model.BELL))
 
 
-class Horizon:
-    """Where a worker begins to look for due rows: it remembers that nothing older was due a moment ago.
-
-    While an old transaction stands open, what was claimed since then stays in the index as dead entries, and each look
-    from the beginning walks over all of them. Nothing depends on it but time: where nothing is found, and once in
-    EVERY seconds, the look is from the beginning.
-    """
-
-    EVERY = 1.0
-    # A row becomes due by the clock of its statement, and is seen when that has committed.
-    SLACK = dt.timedelta(seconds=5)
-
-    def __init__(self) -> None:
-        self._since: dt.datetime | None = None
-        self._until = 0.0
-
-    def since(self) -> dt.datetime | None:
-        """None: from the beginning."""
-        return self._since if time.monotonic() < self._until else None
-
-    def looked(self, oldest: dt.datetime | None) -> None:
-        """From the beginning, and that was the oldest row that was due; None where there was none."""
-        self._since = None if oldest is None else oldest - self.SLACK
-        self._until = time.monotonic() + self.EVERY
-
-
-def claim(
-    model: type[RowT],
-    *,
-    limit: int,
-    lease: dt.timedelta,
-    worker: str,
-    only: Q | None = None,
-    horizon: Horizon | None = None,
-) -> list[RowT]:
-    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. `only` narrows which;
-    with a `horizon` a row that became due in the past may come behind others for a second.
+def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str, only: Q | None = None) -> list[RowT]:
+    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. `only` narrows which.
 
     The returned rows carry the new token, count of attempts and status, and the time at which they were due. Rows
     that another transaction has locked are skipped. Raises TransactionManagementError outside a transaction.
     """
-    due_rows = (
+    rows = list(
         model._default_manager.select_for_update(skip_locked=True, of=("self",), no_key=True)
         .filter(only or Q(), due_at__lte=Now())
-        .order_by("due_at", "id")
+        .order_by("due_at", "id")[:limit]
     )
-    since = horizon.since() if horizon else None
-    rows = list(due_rows.filter(due_at__gte=since)[:limit]) if since else []
-    if not rows:
-        rows = list(due_rows[:limit])
-        if horizon:
-            horizon.looked(rows[0].due_at if rows else None)
     if not rows:
         return []
     token = uuid.uuid4()  # one for all rows of this claim: a result is fenced by row and token

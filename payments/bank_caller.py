@@ -65,7 +65,6 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._worker = process_name()
-        self._horizon = claims.Horizon()
         self._lease = dt.timedelta(seconds=settings.PAYMENT_LEASE_SECONDS)
         self._settle = dt.timedelta(seconds=settings.PAYMENT_SETTLE_SECONDS)
 
@@ -118,14 +117,7 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def _claim(self, limit: int) -> tuple[bool, list[BankCall[RowT, StepT]]]:
         with transaction.atomic():
             room = admission.room(self.model, limit=limit)
-            rows = claims.claim(
-                self.model,
-                limit=room.limit,
-                lease=self._lease,
-                worker=self._worker,
-                only=room.only,
-                horizon=self._horizon,
-            )
+            rows = claims.claim(self.model, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
             views = self._views(rows)
             steps = [(row, self._first(row, views[row.pk])) for row in rows]
             admitted = admission.admit([step for _, step in steps if isinstance(step, Asked)], room=room)

@@ -62,33 +62,6 @@ def test_only_the_holder_writes_a_result(scene: Scene) -> None:
     assert Payment.objects.get().status == Status.UNKNOWN
 
 
-def test_a_horizon_passes_over_nothing_for_long(scene: Scene) -> None:
-    """What became due in the past is found where nothing newer is, and behind that otherwise."""
-    horizon = claims.Horizon()
-
-    def look() -> list[int]:
-        with transaction.atomic():
-            rows = claims.claim(Payment, limit=10, lease=LEASE, worker="a", horizon=horizon)
-        return [row.pk for row in rows]
-
-    def old() -> int:
-        payment = scene.payment()
-        Payment.objects.filter(pk=payment.pk).update(due_at=Now() - dt.timedelta(hours=1))
-        return payment.pk
-
-    first = scene.payment().pk
-    assert look() == [first]
-    assert look() == []
-    second, third = scene.payment().pk, scene.payment().pk
-    assert look() == [second, third]
-    past = old()
-    assert look() == [past]
-    horizon.looked(Payment.objects.get(pk=first).created_at)
-    past, now = old(), scene.payment().pk
-    assert look() == [now]
-    assert look() == [past]
-
-
 def test_a_nudge_during_the_call_is_seen_after_it(scene: Scene) -> None:
     payment = scene.payment()
     (row,) = claim()
