@@ -1,7 +1,7 @@
-"""One prepared statement for work that is done so often that each round trip counts: it writes rows of several tables.
+"""Prepared statements, past the ORM, for work that is done so often that building and sending SQL is what it costs.
 
-The rows travel as JSON; columns and defaults are the models' own, so that none is forgotten. Columns that only the
-database knows (the id of a row that the same statement writes) are given as SQL.
+Rows that are written travel as JSON; columns and defaults are the models' own, so that none is forgotten. Columns that
+only the database knows (the id of a row that the same statement writes) are given as SQL.
 """
 
 import functools
