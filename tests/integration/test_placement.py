@@ -20,7 +20,7 @@ from outbox.doorbell import Doorbell
 from outbox.models import OutboxRecord
 from outbox.publisher import RELAY
 from payments.models import Payment
-from shop import services
+from shop import placement, services
 from shop.models import Order, OrderLine, Product, ShippingMethod, Stock
 from shop.services import CartLine, Contact, Placed, place_order
 from tests.integration.orders import SHIPPING, offer, place
@@ -124,16 +124,16 @@ def both_ways(sent: Sent) -> tuple[Json, list[Json]]:
 def written_at_once(sent: Sent) -> bool:
     """Whether the statement has placed it; it must be no other way then."""
     found = []
-    statement = prepared.run
+    at_once = placement.place_at_once
 
-    def watched(*given: Any) -> Any:
-        found.append(statement(*given))
+    def watched(**given: Any) -> bool:
+        found.append(at_once(**given))
         return found[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepared, "run", watched)
+        patch.setattr(services, "place_at_once", watched)
         outcome(sent)
-    return any(row is not None for row in found)
+    return any(found)
 
 
 words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from django.db.models import F, Sum
 
-from outbox import crash_points, prepared
+from outbox import crash_points
 from outbox.models import OutboxRecord
 from payments.models import Payment
 from shop import placement, services
@@ -42,14 +42,14 @@ def deadlocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def by_statement(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
     """How often the statement has placed an order, and how often it has not."""
     counted: Counter[bool] = Counter()
-    statement = prepared.run
+    at_once = placement.place_at_once
 
-    def run(*given: Any) -> Any:
-        row = statement(*given)
-        counted[row is not None] += 1
-        return row
+    def watched(**given: Any) -> bool:
+        is_placed = at_once(**given)
+        counted[is_placed] += 1
+        return is_placed
 
-    monkeypatch.setattr(prepared, "run", run)
+    monkeypatch.setattr(services, "place_at_once", watched)
     return counted
 
 
