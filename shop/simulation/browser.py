@@ -14,7 +14,7 @@ from shop.simulation.pages import Form, Page
 # Seconds to connect, and between two bytes: a page that takes longer makes people press the button again.
 TIMEOUT = (5.0, 30.0)
 # Seconds between two tries of a person whose page did not come.
-LONGEST_PAUSE = 3.0
+LONGEST_PAUSE = 2.0
 
 
 class Unanswered(Exception):

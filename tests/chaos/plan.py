@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-# Seconds from one kill to the next on average: a minute has 54.
-KILL_EVERY = 1.1
+# Seconds from one kill to the next on average: a minute has 52.
+KILL_EVERY = 1.15
 DATABASE_STOPS = 5
 # Seconds between two changes of the weather on average; and of so many changes one is an outage of the bank.
 WEATHER_EVERY = 2.0

@@ -14,7 +14,7 @@ from tests.chaos.plan import Act
 from tests.e2e.faults import Faults
 
 # Seconds between the end of one check of the books and the next: each takes some itself.
-LOOK_PAUSE = 4.0
+LOOK_PAUSE = 6.0
 
 
 class Violation(Exception):
