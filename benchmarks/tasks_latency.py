@@ -15,7 +15,7 @@ from outbox.dispatcher import dispatch_once
 from outbox.events import Delivery
 from outbox.loops import Loop
 from outbox.publisher import publish
-from outbox.relay import LOG
+from outbox.relay import bell
 from shop.events import InventoryReserved
 
 NAME = "bench-clock"
@@ -38,7 +38,7 @@ def listen(*, events: int, seconds: float) -> Callable[[], dict[int, int]]:
     registry.subscribe(NAME, InventoryReserved)(handle)
     subscriptions.ensure_all()
     connection.close()
-    registry.loop(f"{LOG}.{NAME}", group="outbox", make=lambda: registry.Batches(partial(dispatch_once, NAME)))
+    registry.loop(bell(NAME), group="outbox", make=lambda: registry.Batches(partial(dispatch_once, NAME)))
     loops = [Loop(spec) for spec in registry.loops(only=["outbox"])]
     threads = [threading.Thread(target=loop.run, name=loop.name, daemon=True) for loop in loops]
     for thread in threads:

@@ -1,14 +1,15 @@
 """The dispatcher feeds the log to its handlers: exactly once, because a handler's writes and its cursor
 move in one transaction.
 
-A failed batch is halved until the culprit stands alone and is parked; everything else of the batch goes
-through in the same transaction. Errors that pass by themselves (deadlocks, lost connections) abort the
-transaction instead: nothing happened, and the loop tries again.
+A failed batch is begun anew, with savepoints, and halved until the culprit stands alone and is parked; everything
+else of the batch goes through in the same transaction. Errors that pass by themselves (deadlocks, lost connections)
+abort the transaction instead: nothing happened, and the loop tries again.
 """
 
 import logging
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 
 from django.db import DatabaseError, transaction
 
@@ -37,34 +38,51 @@ def dispatch_once(name: str, *, limit: int = BATCH) -> int:
     subscriber = registry.subscriber(name)
     if not subscriptions.has_work(name):
         return 0
+    with suppress(_BatchFailed):
+        return _dispatch(subscriber, limit=limit, wary=False)
+    return _dispatch(subscriber, limit=limit, wary=True)
+
+
+def _dispatch(subscriber: registry.Subscriber, *, limit: int, wary: bool) -> int:
+    """Raises _BatchFailed, after a rollback, where an event failed and nobody was wary of it."""
+    name = subscriber.name
     with transaction.atomic():
         position = subscriptions.take(name)
         if position is None:
             return 0
-        batch = _Batch(subscriber)
+        ahead = log.ahead(name, after=position, types=subscriber.types, limit=limit)
+        batch = _Batch(subscriber, parked=ahead.parked, wary=wary or ahead.parked)
         handled = batch.retry_parked()
-        # Read before the events: every position up to this head is committed and visible to the next statement.
-        head = log.head()
-        if head == position:
+        if ahead.through == position:
             return handled
-        events = log.between(after=position, through=head, types=subscriber.types, limit=limit)
-        through = events[-1].position if len(events) == limit else head
         crash_point("D1")
-        batch.deliver(events)
-        subscriptions.move(name, position=through)
+        batch.deliver(ahead.events)
+        subscriptions.move(name, position=ahead.through)
         crash_point("D2")
     crash_point("D3")
-    return handled + len(events)
+    return handled + len(ahead.events)
+
+
+class _BatchFailed(Exception):
+    """Something in the batch cannot be handled, and it was tried without savepoints."""
 
 
 class _Batch:
-    """One transaction's deliveries to one subscriber."""
+    """One transaction's deliveries to one subscriber.
 
-    def __init__(self, subscriber: registry.Subscriber) -> None:
+    `parked` says whether anything was parked when it began. Being `wary` costs a savepoint for each list that the
+    handler is given; whoever is not must begin anew when it fails.
+    """
+
+    def __init__(self, subscriber: registry.Subscriber, *, parked: bool, wary: bool) -> None:
         self._subscriber = subscriber
+        self._parked = parked
+        self._wary = wary
         self._blocked: set[str] = set()
 
     def retry_parked(self) -> int:
+        if not self._parked:
+            return 0
         due = parking.due(self._subscriber.name, limit=PARKED_BATCH)
         for parked in due:
             self._retry(parked)
@@ -81,8 +99,9 @@ class _Batch:
     def deliver(self, events: Sequence[Logged]) -> None:
         if not events:
             return
-        streams = list({event.aggregateid for event in events})
-        self._blocked = parking.blocked_streams(self._subscriber.name, streams)
+        if self._parked:
+            streams = list({event.aggregateid for event in events})
+            self._blocked = parking.blocked_streams(self._subscriber.name, streams)
         for wave in _waves(events) if self._subscriber.one_per_stream else [events]:
             self._deliver(wave)
 
@@ -114,17 +133,22 @@ class _Batch:
         self._blocked.add(culprit.aggregateid)
 
     def _attempt(self, events: Sequence[Logged]) -> Exception | None:
-        """Run the handler in a savepoint; return what went wrong. Transient errors are raised."""
+        """Run the handler, return what went wrong. Transient errors are raised, and _BatchFailed."""
         try:
-            with transaction.atomic():
+            with transaction.atomic() if self._wary else nullcontext():
                 self._subscriber.handle([event.delivery() for event in events])
         except DatabaseError as error:
             if is_transient(error):
                 raise
-            return error
+            return self._failed(error)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises, its stream alone may wait for it
-            return error
+            return self._failed(error)
         return None
+
+    def _failed(self, error: Exception) -> Exception:
+        if not self._wary:
+            raise _BatchFailed from error
+        return error
 
 
 def _waves(events: Sequence[Logged]) -> Iterator[list[Logged]]:

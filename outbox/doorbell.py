@@ -1,7 +1,8 @@
 """A doorbell wakes a loop of this machine at once after a commit; polling remains the truth.
 
 Each waiting loop binds a unix datagram socket `<name>.<pid>.<n>` in one private folder; whoever commits
-work for it sends one byte to every socket of that name. Best effort: a lost ring costs one poll interval.
+work for it sends one byte to every socket of that name. Loops of one process wake each other without the folder.
+Best effort: a lost ring costs one poll interval.
 LISTEN/NOTIFY is not used, because every notifying commit takes one cluster-wide lock.
 """
 
@@ -14,11 +15,14 @@ import select
 import socket
 import stat
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from django.conf import settings
 
 _counter = itertools.count(1)
+# The bells of this process.
+_own: set["Doorbell"] = set()
 
 
 @functools.cache
@@ -46,14 +50,27 @@ def folder() -> Path | None:
     return path
 
 
-def ring(name: str) -> None:
-    """Wake every loop called `name` on this machine."""
+def ring(*names: str) -> None:
+    """Wake every loop of these names on this machine."""
+    here = set()
+    for own in tuple(_own):
+        if own.name in names:
+            own.ring()
+            here.add(own.path)
     path = folder()
     if path is None:
         return
+    with contextlib.suppress(OSError):
+        bells = [path / each for each in os.listdir(path) if each.rsplit(".", 2)[0] in names]
+        _send([bell for bell in bells if bell not in here])
+
+
+def _send(bells: Collection[Path]) -> None:
+    if not bells:
+        return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
-        for bell in path.glob(f"{name}.*"):
+        for bell in bells:
             try:
                 sender.sendto(b"1", str(bell))
             except ConnectionRefusedError:
@@ -67,9 +84,11 @@ class Doorbell:
     """One loop's bell: `wait` returns early when it rings."""
 
     def __init__(self, name: str) -> None:
+        self.name = name
+        # Its socket for other processes.
+        self.path: Path | None = None
         self._receiver, self._local = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sockets = [self._receiver]
-        self._path: Path | None = None
         path = folder()
         if path is not None:
             bell = path / f"{name}.{os.getpid()}.{next(_counter)}"
@@ -80,11 +99,12 @@ class Doorbell:
             except OSError:
                 listener.close()
             else:
-                self._path = bell
+                self.path = bell
                 self._sockets.append(listener)
         self._local.setblocking(False)
         for each in self._sockets:
             each.setblocking(False)
+        _own.add(self)
 
     def ring(self) -> None:
         """Wake this very loop, from any thread."""
@@ -101,7 +121,8 @@ class Doorbell:
         return bool(ringing)
 
     def close(self) -> None:
+        _own.discard(self)
         for each in (*self._sockets, self._local):
             each.close()
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""Reading the log: what lies between two positions, past the ORM, whose models would cost more than all the rest."""
+"""Reading the log: what a reader has before it, past the ORM, whose models would cost more than all the rest."""
 
 import datetime as dt
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,11 +15,15 @@ from outbox.models import ParkedEvent
 # Payload and headers as the text that they are decoded from once, by whoever needs them.
 _COLUMNS = "position, id, aggregatetype, aggregateid, type, version, payload::text, headers::text, created_at"
 
-_HEAD = b"SELECT position FROM outbox_loghead"
-_BETWEEN = f"""
-SELECT {_COLUMNS} FROM outbox_event
-WHERE position > %(after)s::bigint AND position <= %(through)s::bigint AND type = ANY (%(types)s)
-ORDER BY position LIMIT %(limit)s::int
+# One statement, so that head, events and what is parked are of one moment. The relay writes head and events in one
+# transaction, so that everything up to the head is there.
+_AHEAD = f"""
+SELECT head.position, EXISTS (SELECT FROM outbox_parkedevent WHERE subscription_id = %(name)s), event.*
+FROM outbox_loghead AS head LEFT JOIN LATERAL (
+    SELECT {_COLUMNS} FROM outbox_event
+    WHERE position > %(after)s::bigint AND position <= head.position AND type = ANY (%(types)s)
+    ORDER BY position LIMIT %(limit)s::int
+) AS event ON true
 """.encode()  # noqa: S608 - names of our own
 
 
@@ -58,13 +63,20 @@ class Logged(NamedTuple):
         )
 
 
-def head() -> int:
-    """The last position that was handed out. Everything up to it is committed, and visible to the next statement."""
-    ((position,),) = prepared.run(_HEAD, {})
-    return int(position)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What a reader has before it: its events, which are all of its types up to `through`. `parked` says whether
+    anything of this reader is parked."""
+
+    events: list[Logged]
+    through: int
+    parked: bool
 
 
-def between(*, after: int, through: int, types: Collection[str], limit: int) -> list[Logged]:
-    """The first so many events of these types in (after, through]."""
-    limits = {"after": str(after), "through": str(through), "limit": str(limit)}
-    return [Logged(*row) for row in prepared.run(_BETWEEN, {**limits, "types": sorted(types)})]
+def ahead(name: str, *, after: int, types: Collection[str], limit: int) -> Ahead:
+    """For the reader of this name, who has read everything up to `after` and holds its cursor's lock."""
+    asked = {"name": name, "after": str(after), "limit": str(limit)}
+    rows = prepared.run(_AHEAD, {**asked, "types": sorted(types)})
+    head, parked, *first = rows[0]
+    events = [Logged(*row[2:]) for row in rows] if first[0] is not None else []
+    return Ahead(events=events, through=events[-1].position if len(events) == limit else head, parked=parked)

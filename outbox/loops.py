@@ -72,7 +72,6 @@ class Loop:
 
     def _turn(self) -> None:
         try:
-            close_old_connections()
             moved = self._ready().run_once()
             self._handled += moved
             metrics.ITEMS.labels(self.name).inc(moved)
@@ -103,6 +102,7 @@ class Loop:
         if time.monotonic() - self._beat_at < BEAT_SECONDS:
             return
         self._beat_at = time.monotonic()
+        close_old_connections()  # not at every turn: a connection that is looked at is asked a question
         Heartbeat.objects.update_or_create(
             loop=self.name,
             process=process_name(),

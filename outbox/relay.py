@@ -5,18 +5,20 @@ after commit, by one relay at a time: it locks the head in one statement and rea
 snapshot is younger than the lock. Dense positions let every reader prove that it missed nothing.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from django.db import connection, transaction
+from django.db import transaction
 
-from outbox import doorbell, prepared
+from outbox import doorbell, prepared, registry
 from outbox.crash_points import crash_point
 
 # Records per transaction. 500 keep one transaction at a few milliseconds, and larger ones gained nothing.
 BATCH = 500
 
-# The doorbell of everything that reads the log.
+# The doorbell of whoever reads everything; `log.<name>` is that of one reader, who is woken for its own types only:
+# its cursor may come after by polling.
 LOG = "log"
 
 # The newest record that is staged: one look, where taking the head's lock would be a write to the disk ten times a
@@ -29,8 +31,14 @@ SELECT max(seq) FROM outbox_outboxrecord WHERE seq > (
 )
 """
 
+# The commit does not wait for the disk: whoever acts on what was moved commits later and waits for both, and if the
+# server falls over before, the records are staged as they were (decision 17). How much is staged changes faster than
+# statistics: the batch is moved by one plan, which uses the index whatever the planner believes.
 _LOCK = b"""
-SELECT position, cleared_through, clearing_through, clearing_since, (SELECT last_value FROM outbox_outboxrecord_seq_seq)
+SELECT position, cleared_through, clearing_through, clearing_since,
+       (SELECT last_value FROM outbox_outboxrecord_seq_seq),
+       set_config('synchronous_commit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)
 FROM outbox_loghead FOR UPDATE
 """
 
@@ -39,24 +47,24 @@ UPDATE outbox_loghead SET position = %(position)s::bigint, cleared_through = %(c
     clearing_through = %(clearing_through)s::bigint, clearing_since = %(clearing_since)s::bigint
 """
 
-# Planned anew for each batch: how much is staged changes faster than a prepared plan. A TID scan deletes the oldest
-# records without an index look-up for each; RETURNING comes in heap order, so the numbers are given by row_number().
-# With both bounds the planner takes the index, without statistics too.
-_MOVE = """
+# A TID scan deletes the oldest records without an index look-up for each; RETURNING comes in heap order, so the numbers
+# are given by row_number().
+_MOVE = b"""
 WITH moved AS (
     DELETE FROM outbox_outboxrecord
     WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM outbox_outboxrecord WHERE seq > %(cleared)s AND seq <= %(newest)s ORDER BY seq LIMIT %(limit)s
+        SELECT ctid FROM outbox_outboxrecord WHERE seq > %(cleared)s::bigint AND seq <= %(newest)s::bigint
+        ORDER BY seq LIMIT %(limit)s::int
     ))
     RETURNING seq, id, aggregatetype, aggregateid, type, version, payload, headers, created_at
 ), logged AS (
     INSERT INTO outbox_event
         (position, id, aggregatetype, aggregateid, type, version, payload, headers, created_at)
-    SELECT %(head)s + row_number() OVER (ORDER BY seq),
+    SELECT %(head)s::bigint + row_number() OVER (ORDER BY seq),
            id, aggregatetype, aggregateid, type, version, payload, headers, created_at
     FROM moved
 )
-SELECT count(*), coalesce(max(seq), 0), pg_current_xact_id()::text::bigint,
+SELECT count(*), coalesce(max(seq), 0), array_agg(DISTINCT type), pg_current_xact_id()::text::bigint,
        pg_snapshot_xmin(pg_current_snapshot())::text::bigint
 FROM moved
 """
@@ -73,7 +81,7 @@ class _Head:
 
     @classmethod
     def locked(cls) -> Self:
-        ((*columns, last_value),) = prepared.run(_LOCK, {})
+        ((*columns, last_value, _, _, _, _),) = prepared.run(_LOCK, {})
         head = cls(*columns)
         if last_value < head.clearing_through:
             # Somebody has set the sequence back, as after a move by logical replication, which copies none.
@@ -103,14 +111,25 @@ def relay_once(*, limit: int = BATCH) -> int:
     with transaction.atomic(durable=True):  # whose id is younger than what was looked at
         head = _Head.locked()
         crash_point("R1")
-        with connection.cursor() as cursor:
-            bounds = {"cleared": head.cleared_through, "newest": newest}
-            cursor.execute(_MOVE, {"limit": limit, "head": head.position, **bounds})
-            moved, last, own_id, oldest_id = cursor.fetchone()
+        bounds = {"head": head.position, "cleared": head.cleared_through, "newest": newest, "limit": limit}
+        ((moved, last, types, own_id, oldest_id),) = prepared.run(_MOVE, _texts(bounds))
         if moved:
             head.clear(newest=newest, own_id=own_id, oldest_id=oldest_id, through=last if moved == limit else newest)
             head.position += moved
-            prepared.run(_SAVE, {name: str(value) for name, value in asdict(head).items()})
-            transaction.on_commit(lambda: doorbell.ring(LOG))
+            prepared.run(_SAVE, _texts(asdict(head)))
+            transaction.on_commit(lambda: doorbell.ring(LOG, *_readers(types)))
             crash_point("R2")
     return int(moved)
+
+
+def bell(subscription: str) -> str:
+    """The doorbell of one reader."""
+    return f"{LOG}.{subscription}"
+
+
+def _texts(numbers: Mapping[str, int]) -> dict[str, str]:
+    return {name: str(number) for name, number in numbers.items()}
+
+
+def _readers(types: Collection[str]) -> list[str]:
+    return [bell(each.name) for each in registry.subscribers() if not each.types.isdisjoint(types)]

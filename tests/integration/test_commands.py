@@ -163,6 +163,24 @@ def test_sigterm_is_the_ordinary_end_of_workers(started: Any) -> None:
     assert process.returncode == 0
 
 
+def test_a_second_signal_ends_workers_at_once(started: Any, sandbox: SandboxProcess) -> None:
+    """While a call is under way, which the first would wait for."""
+    sandbox.clear_faults()
+    place(offer())
+    for command in ("relay_outbox", "dispatch_events"):
+        assert run(command).returncode == 0
+    sandbox.add_fault("payment_intents.create", "delay", seconds=20)
+    process = started("run_workers", "payments", STRIPE_API_BASE=sandbox.url)
+    wait_until(lambda: "payment_intents.create" in sandbox.stats()["in_flight"])
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=10)
+    sandbox.clear_faults()
+    assert process.returncode == 130, err
+    assert "Stopped" not in out
+    assert "Traceback" not in err
+
+
 def test_a_watch_ends_on_ctrl_c(started: Any) -> None:
     process = started("pipeline_status", "--watch", "--json", "--interval", "0.1")
     first, second = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())

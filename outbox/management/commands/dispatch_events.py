@@ -17,7 +17,7 @@ class Command(BatchCommand):
     examples = ("", "order-process --limit 100", "--watch", "--json")
     batch = BATCH
     items = "events handled"
-    bell = f"{LOG}.command"
+    bell = LOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         known = ", ".join(each.name for each in registry.subscribers())

@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 import threading
@@ -52,7 +53,7 @@ class Command(StoreCommand):
 
         def stop(signum: int, frame: FrameType | None) -> None:
             if stopping.is_set():
-                raise KeyboardInterrupt
+                os._exit(INTERRUPTED)  # threads that run while the interpreter is taken down may crash it
             stopping.set()
             asked.append(signum)
             for each in loops:
@@ -60,7 +61,7 @@ class Command(StoreCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
-        # Daemons, so that a second Ctrl-C really ends the process.
+        # Daemons, so that a loop that cannot end does not keep the process alive.
         threads = [threading.Thread(target=loop.run, name=loop.name, daemon=True) for loop in loops]
         for thread in threads:
             thread.start()

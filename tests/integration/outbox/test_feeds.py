@@ -59,6 +59,19 @@ def cursor() -> int:
 # --- pages ------------------------------------------------------------------------------------------
 
 
+def test_a_page_is_on_the_disk_before_it_is_shown(steps: Partner) -> None:
+    """The relay's own commit does not wait for that; whoever reads here would remember what the server may forget."""
+    with connection.cursor() as cursor:
+        for poisoned in (False, True):  # one of this feed, and one of others, which moves `through` alone
+            step(1, poisoned=poisoned)
+            relay_all()
+            cursor.execute("SELECT pg_current_wal_insert_lsn()")
+            (written,) = cursor.fetchone()
+            page(steps)
+            cursor.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [written])
+            assert cursor.fetchone() == (True,)
+
+
 def test_pages_join_without_a_gap(steps: Partner) -> None:
     for _ in range(3):
         step(1, times=2)

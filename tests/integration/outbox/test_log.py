@@ -5,8 +5,6 @@ import queue
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -54,15 +52,15 @@ def test_what_comes_while_a_reader_reads_is_not_passed_over(monkeypatch: pytest.
         step(1)
         return relay_once()
 
-    between = log.between
+    ahead = log.ahead
 
-    def read(**limits: Any) -> list[log.Logged]:
-        found = between(**limits)
+    def read(*name: str, **limits: Any) -> log.Ahead:
+        found = ahead(*name, **limits)
         if not relayed:
             relayed[:] = together(relayed_meanwhile)
         return found
 
-    monkeypatch.setattr(log, "between", read)
+    monkeypatch.setattr(log, "ahead", read)
     with subscribed("reader"):
         step(1)
         relay_all()
@@ -134,142 +132,6 @@ def test_positions_are_dense_and_staging_is_emptied() -> None:
     assert list(Event.objects.order_by("position").values_list("position", flat=True)) == list(range(1, 16))
     assert not OutboxRecord.objects.exists()
     assert [event.payload["step"] for event in Event.objects.order_by("position")] == list(range(1, 16))
-
-
-def test_what_commits_late_is_not_passed_over() -> None:
-    """It took its number in the staging table before another that was committed, relayed and read in between."""
-    staged, read = threading.Event(), threading.Event()
-
-    def late() -> None:
-        with transaction.atomic():
-            publish(Stepped(counter=1, step=1))
-            staged.set()
-            assert read.wait(timeout=30)
-
-    def meanwhile() -> None:
-        assert staged.wait(timeout=30)
-        step(2)
-        assert relay_all() == 1
-        assert dispatch_all("reader") == 1
-        read.set()
-
-    with subscribed("reader"):
-        together(late, meanwhile)
-        assert relay_all() == 1
-        assert dispatch_all("reader") == 1
-        assert [(position, counter) for position, counter, _ in seen("reader")] == [(1, 2), (2, 1)]
-
-
-def test_what_is_cleared_stays_below_a_transaction_that_is_under_way() -> None:
-    """It took its number first and commits after many others were relayed, with a transaction's id of its own each."""
-    staged, relayed = threading.Event(), threading.Event()
-
-    def late() -> None:
-        with transaction.atomic():
-            publish(Stepped(counter=1, step=1))
-            staged.set()
-            assert relayed.wait(timeout=30)
-
-    def meanwhile() -> None:
-        assert staged.wait(timeout=30)
-        for _ in range(5):
-            step(2)
-            assert relay_once() == 1
-        relayed.set()
-
-    before = cleared()
-    together(late, meanwhile)
-    assert cleared() <= before + 1
-    assert relay_once() == 1
-    wait_until(lambda: one_more_is_cleared(beyond=before + 6))  # nobody of ours holds it back any more
-
-
-def test_a_sequence_that_was_set_back_hides_nothing() -> None:
-    """As after a move to another server by logical replication, which copies no sequence."""
-    wait_until(lambda: one_more_is_cleared(beyond=2))
-    last = last_number()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT setval('outbox_outboxrecord_seq_seq', 1)")
-        try:
-            step(1)
-            assert relay_once() == 1
-            assert cleared() <= 2
-        finally:
-            cursor.execute("SELECT setval('outbox_outboxrecord_seq_seq', %s)", [last])
-
-
-def test_a_transaction_has_its_id_before_a_record_its_number() -> None:
-    with connection.cursor() as cursor, transaction.atomic():
-        cursor.execute("INSERT INTO outbox_outboxrecord SELECT FROM outbox_event WHERE false")
-        cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
-        assert cursor.fetchone() == (True,)
-
-
-def test_the_relay_does_not_walk_over_what_an_old_snapshot_keeps() -> None:
-    """Neither when it looks nor when it moves: rows, dead or not, do not depend on the machine."""
-    snapshot, walked = threading.Event(), threading.Event()
-
-    def old() -> list[int]:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute("SELECT 1")
-            snapshot.set()
-            assert walked.wait(timeout=60)
-        return []
-
-    def work() -> list[int]:
-        assert snapshot.wait(timeout=30)
-        try:
-            for _ in range(12):
-                step(1, times=500)
-                assert relay_once() == 500
-            last = last_number()
-            wait_until(lambda: one_more_is_cleared(beyond=last))
-            step(1)
-            with counting_blocks() as count:
-                assert relay_once() == 1
-                assert relay_once() == 0
-            return [count()]
-        finally:
-            walked.set()
-
-    _, looks = together(old, work)
-    # Without a bound it is each of 6,000, in more than two hundred blocks.
-    assert max(looks) < 60
-
-
-@contextmanager
-def counting_blocks() -> Iterator[Callable[[], int]]:
-    """How many blocks of the staging table and its indexes were looked at."""
-    before = looked_at()
-    yield lambda: looked_at() - before
-
-
-def looked_at() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-        cursor.execute(
-            "SELECT heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read FROM pg_statio_user_tables"
-            " WHERE relname = 'outbox_outboxrecord'"
-        )
-        return int(cursor.fetchone()[0])
-
-
-def one_more_is_cleared(*, beyond: int) -> bool:
-    """A transaction of any database on this server holds it back."""
-    step(2)
-    assert relay_once() == 1
-    return cleared() >= beyond
-
-
-def last_number() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT last_value FROM outbox_outboxrecord_seq_seq")
-        return int(cursor.fetchone()[0])
-
-
-def cleared() -> int:
-    return LogHead.objects.get().cleared_through
 
 
 def test_the_log_refuses_changes() -> None:
