@@ -5,13 +5,12 @@
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.template import Context, Engine
 
+from notifications.filling import fill
 from payments.money import display
 from shop import countries
 from shop.models import Order
@@ -27,13 +26,16 @@ class Email:
     html: str
 
 
+# Unicode's categories Cc, Zl and Zp, which never get another member.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def single_line(text: str) -> str:
     """Without line breaks and other control characters, which have no place in a header or in a name.
 
     Everything else stays, emoji and their joiners included.
     """
-    visible = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") else each for each in text)
-    return " ".join(visible.split())
+    return " ".join(_CONTROL.sub(" ", text).split())
 
 
 def facts(order: Order, **extra: Any) -> Facts:
@@ -70,13 +72,17 @@ def facts(order: Order, **extra: Any) -> Facts:
 def render(template: str, data: Facts) -> Email:
     """Raises TemplateDoesNotExist. Only the HTML is escaped: the subject and the text are no HTML."""
 
-    def fill(part: str, *, autoescape: bool) -> str:
-        found = Engine.get_default().get_template(f"notifications/{template}/{part}")
-        return found.render(Context(data, autoescape=autoescape))
-
-    text = re.sub(r"[ \t]+$", "", fill("text.txt", autoescape=False), flags=re.MULTILINE)
+    folder = f"notifications/{template}"
     return Email(
-        subject=single_line(fill("subject.txt", autoescape=False)),
-        text=re.sub(r"\n{3,}", "\n\n", text).strip() + "\n",
-        html=fill("mail.html", autoescape=True).strip() + "\n",
+        subject=single_line(fill(f"{folder}/subject.txt", data, autoescape=False)),
+        text=_tidy(fill(f"{folder}/text.txt", data, autoescape=False)),
+        html=fill(f"{folder}/mail.html", data, autoescape=True).strip() + "\n",
     )
+
+
+def _tidy(text: str) -> str:
+    """No line ends in blanks, and no two of them are empty: what templates leave behind."""
+    text = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip() + "\n"

@@ -2,6 +2,8 @@
 
 import copy
 import datetime as dt
+import sys
+import unicodedata
 from html.parser import HTMLParser
 from typing import Any
 
@@ -107,6 +109,9 @@ def test_a_hostile_name_arrives_whole_and_harms_nobody(template: str) -> None:
 def test_a_single_line_keeps_everything_but_control_characters() -> None:
     assert single_line(HOSTILE) == "Ada Bcc: all@example.com <script>alert('x')</script> 👩‍👩‍👧‍👦 עדה"
     assert single_line("a\u2028b\u2029c\x1b[31m\td\x7f") == "a b c [31m d"
+    for each in map(chr, range(sys.maxunicode + 1)):
+        is_control = unicodedata.category(each) in ("Cc", "Zl", "Zp")
+        assert single_line(f"a{each}b") == ("a b" if is_control or each.isspace() else f"a{each}b")
 
 
 def mailer(**templates: str) -> SendGridMailer:
