@@ -6,8 +6,8 @@ Lock order: cursor → order → screening → stock → payment → refund. Eve
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from django.conf import settings
 
 from outbox import prepared
@@ -33,8 +33,7 @@ from shop.models import Concern, Order
 from shop.process_managers import Command, OrderProcess, Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
     """An order whose process took a step: what it is now, what to do, and why.
 
     `because` names the fact; `details` carries what only that fact knows (carrier, tracking, detail).
@@ -46,7 +45,7 @@ class Decided:
     context: Context
     because: str
     reasons: tuple[str, ...] = ()
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = {}
 
 
 _LOCK = f"{prepared.selection(Order)} WHERE id = ANY (%(orders)s::bigint[]) ORDER BY id FOR NO KEY UPDATE".encode()
