@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from notifications.filling import fill
 from payments.money import display
 from shop import countries
 from shop.models import Order
@@ -26,6 +26,18 @@ class Email:
     subject: str
     text: str
     html: str
+
+
+@functools.cache
+def _templates(*, escaped: bool) -> Environment:
+    """A text that a page includes is escaped there, and nowhere else: it depends on the whole, not on the file."""
+    return Environment(
+        loader=FileSystemLoader(settings.BASE_DIR / "templates"),
+        autoescape=escaped,  # noqa: S701 - subject and text are no HTML
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        auto_reload=settings.DEBUG,
+    )
 
 
 # Unicode's categories Cc, Zl and Zp, which never get another member.
@@ -86,13 +98,15 @@ def facts(ordered: Ordered, **extra: Any) -> Facts:
 
 
 def render(template: str, data: Facts) -> Email:
-    """Raises TemplateDoesNotExist. Only the HTML is escaped: the subject and the text are no HTML."""
+    """Raises TemplateNotFound, or UndefinedError for a value that a template asks for and nobody gives."""
 
-    folder = f"notifications/{template}"
+    def fill(part: str, *, escaped: bool = False) -> str:
+        return _templates(escaped=escaped).get_template(f"notifications/{template}/{part}").render(data)
+
     return Email(
-        subject=single_line(fill(f"{folder}/subject.txt", data, autoescape=False)),
-        text=_tidy(fill(f"{folder}/text.txt", data, autoescape=False)),
-        html=fill(f"{folder}/mail.html", data, autoescape=True).strip() + "\n",
+        subject=single_line(fill("subject.txt")),
+        text=_tidy(fill("text.txt")),
+        html=fill("mail.html", escaped=True).strip() + "\n",
     )
 
 
