@@ -19,10 +19,10 @@ from shop.events import (
     OrderPaymentFailed,
     OrderShipped,
 )
-from shop.models import Order
+from shop.selectors import Ordered
 
 
-def _nothing_more(event: Any, order: Order) -> Facts:
+def _nothing_more(event: Any, ordered: Ordered) -> Facts:
     return {}
 
 
@@ -34,45 +34,45 @@ class Mail:
     template: str
     once: bool = True
     rather_twice: bool = False
-    details: Callable[[Any, Order], Facts] = _nothing_more
+    details: Callable[[Any, Ordered], Facts] = _nothing_more
 
 
-def _money(order: Order, *, refund: bool) -> Facts:
+def _money(ordered: Ordered, *, refund: bool) -> Facts:
     """What becomes of it: sent back by us, or `at_bank`: charged, while the customer's bank fetches it by itself."""
-    return {"refund": refund, "at_bank": state_of(order).paid and not refund}
+    return {"refund": refund, "at_bank": state_of(ordered.order).paid and not refund}
 
 
-def _hold(event: PaymentActionRequired | PaymentDeclined, order: Order) -> Facts:
+def _hold(event: PaymentActionRequired | PaymentDeclined, ordered: Ordered) -> Facts:
     return {"hold_minutes": settings.HOLD_MINUTES}
 
 
-def _sold_out(event: InventoryUnavailable, order: Order) -> Facts:
+def _sold_out(event: InventoryUnavailable, ordered: Ordered) -> Facts:
     short = {line.product_id for line in event.lines}
-    names = [line.name for line in order.lines.all() if line.product_id in short]
-    return {"why": "sold_out", "missing": names, **_money(order, refund=False)}
+    names = [line.name for line in ordered.lines if line.product_id in short]
+    return {"why": "sold_out", "missing": names, **_money(ordered, refund=False)}
 
 
-def _cancelled(event: OrderCancelled, order: Order) -> Facts:
+def _cancelled(event: OrderCancelled, ordered: Ordered) -> Facts:
     why = "asked" if event.cancelled_by == "shopper" else "store"
-    return {"why": why, "missing": [], **_money(order, refund=event.refund_issued)}
+    return {"why": why, "missing": [], **_money(ordered, refund=event.refund_issued)}
 
 
-def _unpaid(event: OrderPaymentFailed, order: Order) -> Facts:
-    return {"why": "unpaid", "missing": [], **_money(order, refund=False)}
+def _unpaid(event: OrderPaymentFailed, ordered: Ordered) -> Facts:
+    return {"why": "unpaid", "missing": [], **_money(ordered, refund=False)}
 
 
-def _undeliverable(event: OrderFulfillmentFailed, order: Order) -> Facts:
-    return {"why": "undeliverable", "missing": [], **_money(order, refund=not state_of(order).disputed)}
+def _undeliverable(event: OrderFulfillmentFailed, ordered: Ordered) -> Facts:
+    return {"why": "undeliverable", "missing": [], **_money(ordered, refund=not state_of(ordered.order).disputed)}
 
 
-def _shipped(event: OrderShipped, order: Order) -> Facts:
+def _shipped(event: OrderShipped, ordered: Ordered) -> Facts:
     return {"carrier": event.carrier, "tracking": event.tracking}
 
 
-def _refunded(event: RefundProcessed, order: Order) -> Facts:
+def _refunded(event: RefundProcessed, ordered: Ordered) -> Facts:
     return {
         "amount": display(amount=event.amount, currency=event.currency),
-        "partial": event.amount < order.total,
+        "partial": event.amount < ordered.order.total,
     }
 
 

@@ -11,7 +11,6 @@ from outbox import claims, prepared
 from outbox.events import Delivery
 from outbox.registry import subscribe
 from shop import selectors
-from shop.models import Order
 
 
 @functools.cache
@@ -28,10 +27,10 @@ def write_messages(deliveries: Sequence[Delivery[Any]]) -> None:
     claims.ring(Message)
 
 
-def _message(delivery: Delivery[Any], orders: Mapping[int, Order]) -> prepared.Row:
-    order, mail = orders[delivery.event.order_id], MAILS[type(delivery.event)]
-    data = facts(order, **mail.details(delivery.event, order))
-    email = render(mail.template, data)
+def _message(delivery: Delivery[Any], orders: Mapping[int, selectors.Ordered]) -> prepared.Row:
+    ordered, mail = orders[delivery.event.order_id], MAILS[type(delivery.event)]
+    data = facts(ordered, **mail.details(delivery.event, ordered))
+    email, order = render(mail.template, data), ordered.order
     return prepared.row(
         Message,
         event_id=delivery.id,

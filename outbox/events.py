@@ -7,7 +7,6 @@ append-only and a person's data must stay erasable.
 import datetime as dt
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -90,8 +89,7 @@ def decode(type_name: str, version: int, payload: str) -> DomainEvent:
         raise MalformedEvent(f"{type_name} version {version}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery(Generic[EventT]):
+class Delivery(msgspec.Struct, Generic[EventT], frozen=True):
     """An event on its way to a handler, with its place in the log; `headers` are JSON."""
 
     position: int

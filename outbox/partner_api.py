@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from http import HTTPStatus
 from typing import Literal, TypeVar
@@ -12,6 +11,7 @@ from django.db import Error, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
+from msgspec.structs import replace
 
 from outbox import context, feed_tokens
 from outbox.database import is_unavailable, log_unavailable

@@ -6,13 +6,15 @@ only the database knows (the id of a row that the same statement writes) are giv
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, models
+from django.db.models.base import ModelState
 
 Row = dict[str, Any]
+ModelT = TypeVar("ModelT", bound=models.Model)
 
 
 @functools.cache
@@ -24,10 +26,10 @@ def _defaults(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
 
 def row(model: type[models.Model], **values: Any) -> Row:
     """A row as which `model(**values)` would be saved, at a fraction of the cost. Raises TypeError for no column."""
-    made = {column: default() for column, default in _defaults(model).items()}
-    if not made.keys() >= values.keys():
-        raise TypeError(f"{model.__name__} has no column {', '.join(values.keys() - made.keys())}.")
-    return made | values
+    defaults = _defaults(model)
+    if not defaults.keys() >= values.keys():
+        raise TypeError(f"{model.__name__} has no column {', '.join(values.keys() - defaults.keys())}.")
+    return {column: default() for column, default in defaults.items() if column not in values} | values
 
 
 def row_of(unsaved: models.Model) -> Row:
@@ -38,6 +40,11 @@ def row_of(unsaved: models.Model) -> Row:
 def as_json(rows: Iterable[Row]) -> str:
     """For the parameter that `given` names."""
     return msgspec.json.encode(list(rows)).decode()
+
+
+def numbers(values: Iterable[int]) -> list[str]:
+    """For a parameter that is cast to an array of numbers."""
+    return [str(value) for value in values]
 
 
 def given(model: type[models.Model], parameter: str) -> str:
@@ -51,6 +58,28 @@ def insertion(model: type[models.Model], source: str, **computed: str) -> str:
     columns = _defaults(model)
     values = ", ".join(computed.get(column, f"given.{column}") for column in columns)
     return f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {values} FROM {source}"  # noqa: S608
+
+
+@functools.cache
+def selection(model: type[models.Model]) -> str:
+    """SQL that reads the model's rows, for `read`; a condition may follow."""
+    columns = ", ".join(str(field.column) for field in model._meta.concrete_fields)
+    return f"SELECT {columns} FROM {model._meta.db_table}"  # noqa: S608
+
+
+def read(model: type[ModelT], statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[ModelT]:
+    """The models of a statement that begins with its `selection`, as its manager would make them, at a fraction of the
+    cost."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return [_made(model, zip(names, row, strict=True)) for row in run(statement, parameters)]
+
+
+def _made(model: type[ModelT], values: Iterable[tuple[str, Any]]) -> ModelT:
+    made = model.__new__(model)
+    made._state = ModelState()
+    made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS
+    made.__dict__.update(values)
+    return made
 
 
 def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tuple[Any, ...]]:

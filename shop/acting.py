@@ -6,8 +6,8 @@ Lock order: cursor → order → screening → stock → payment → refund. Eve
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 from django.conf import settings
 
 from outbox import prepared
@@ -29,12 +29,11 @@ from shop.events import (
     PicklistRequested,
     PicklistWithdrawn,
 )
-from shop.models import Concern, Order, OrderLine
+from shop.models import Concern, Order
 from shop.process_managers import Command, OrderProcess, Step
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
     """An order whose process took a step: what it is now, what to do, and why.
 
     `because` names the fact; `details` carries what only that fact knows (carrier, tracking, detail).
@@ -46,13 +45,15 @@ class Decided:
     context: Context
     because: str
     reasons: tuple[str, ...] = ()
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = {}
+
+
+_LOCK = f"{prepared.selection(Order)} WHERE id = ANY (%(orders)s::bigint[]) ORDER BY id FOR NO KEY UPDATE".encode()
 
 
 def locked(order_ids: Sequence[int]) -> dict[int, Order]:
     """The orders, fresh and locked, by id."""
-    rows = Order.objects.select_for_update(no_key=True, of=("self",)).filter(pk__in=order_ids).order_by("pk")
-    return {order.pk: order for order in rows}
+    return {order.pk: order for order in prepared.read(Order, _LOCK, {"orders": prepared.numbers(order_ids)})}
 
 
 def state_of(order: Order) -> OrderProcess:
@@ -133,11 +134,17 @@ def _save(steps: Sequence[Decided]) -> None:
     prepared.run(_SAVE, {"steps": taken, "minutes": str(settings.HOLD_MINUTES)})
 
 
+_LINES = b"""
+SELECT order_id, product_id, quantity FROM shop_orderline
+WHERE order_id = ANY (%(orders)s::bigint[]) ORDER BY order_id, product_id
+"""
+
+
 def _lines(order_ids: Sequence[int]) -> dict[int, tuple[Line, ...]]:
     found: dict[int, tuple[Line, ...]] = defaultdict(tuple)
     if order_ids:
-        for line in OrderLine.objects.filter(order__in=order_ids).order_by("order_id", "product_id"):
-            found[line.order_id] += (Line(product_id=line.product_id, quantity=line.quantity),)
+        for order_id, product_id, quantity in prepared.run(_LINES, {"orders": prepared.numbers(order_ids)}):
+            found[order_id] += (Line(product_id=product_id, quantity=quantity),)
     return found
 
 

@@ -6,8 +6,10 @@ log, decisions of people, answers of the warehouse) and acts out the commands in
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Self
+
+import msgspec
+from msgspec.structs import replace
 
 from outbox.events import DomainEvent
 from payments.events import (
@@ -37,8 +39,7 @@ HOLD_EXPIRED = "hold_expired"
 _STORED = ("cancelled_by", "reason", "paid", "picking", "disputed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderProcess:
+class OrderProcess(msgspec.Struct, frozen=True, kw_only=True):
     """Where an order stands. `cancelled_by` and `reason` are set when somebody has asked for its end; `picking`
     is true from the picklist's request until the warehouse has answered."""
 

@@ -2,11 +2,13 @@
 
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
+from outbox import prepared
 from payments.models import Payment, Refund
 from shop.models import Order, OrderLine, Product, Shipment, ShippingMethod, Stock
 from shop.services import CartLine
@@ -109,11 +111,29 @@ def is_ordered(checkout_token: uuid.UUID) -> bool:
     return Order.objects.filter(checkout_token=checkout_token).exists()
 
 
-def orders(ids: Iterable[int]) -> dict[int, Order]:
-    """Orders with their lines and shipping, by id."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """An order with its lines, in the order of the cart, and its shipping."""
+
+    order: Order
+    lines: Sequence[OrderLine]
+    shipping_method: ShippingMethod
+
+
+_ORDERS = f"{prepared.selection(Order)} WHERE id = ANY (%(orders)s::bigint[])".encode()
+_LINES = f"{prepared.selection(OrderLine)} WHERE order_id = ANY (%(orders)s::bigint[]) ORDER BY id".encode()
+
+
+def orders(ids: Iterable[int]) -> dict[int, Ordered]:
+    """By the order's id, read for all orders at once."""
+    wanted = {"orders": prepared.numbers(ids)}
+    shipping = ShippingMethod.objects.in_bulk()
+    lines: dict[int, list[OrderLine]] = defaultdict(list)
+    for line in prepared.read(OrderLine, _LINES, wanted):
+        lines[line.order_id].append(line)
     return {
-        order.pk: order
-        for order in Order.objects.select_related("shipping_method").prefetch_related("lines").filter(pk__in=ids)
+        order.pk: Ordered(order=order, lines=lines[order.pk], shipping_method=shipping[order.shipping_method_id])
+        for order in prepared.read(Order, _ORDERS, wanted)
     }
 
 

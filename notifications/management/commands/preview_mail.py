@@ -25,9 +25,9 @@ class Command(StoreCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         data = sample(options["template"])
         if number := options["order"]:
-            order = selectors.orders([number]).get(number)
-            if order is None:
+            ordered = selectors.orders([number]).get(number)
+            if ordered is None:
                 raise CommandError(f"There is no order {number}.")
-            data |= facts(order)
+            data |= facts(ordered)
         email = render(options["template"], data)
         self.stdout.write(email.html if options["html"] else f"Subject: {email.subject}\n\n{email.text}")

@@ -1,0 +1,54 @@
+"""Statements past the ORM, beside what the ORM does."""
+
+from typing import Any
+
+import pytest
+from django.db import models, transaction
+
+from outbox import prepared
+from shop import selectors
+from shop.acting import locked
+from shop.models import Order, OrderLine, ShippingMethod
+from tests.integration.orders import offer, place
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def seen(model: models.Model) -> dict[str, Any]:
+    """All that is in a model: its values, to their types and time zones, and what Django knows of its row."""
+    values = {name: repr(value) for name, value in model.__dict__.items() if name != "_state"}
+    return values | {"adding": model._state.adding, "db": model._state.db, "related": model._state.fields_cache}
+
+
+@pytest.mark.parametrize("model", [Order, OrderLine, ShippingMethod])
+def test_models_are_those_that_their_manager_makes(model: type[models.Model]) -> None:
+    for _ in range(2):
+        place(offer(), quantity=2)
+    Order.objects.update(process={"version": 1, "paid": True, "reason": "ü"})
+    read = prepared.read(model, f"{prepared.selection(model)} ORDER BY id".encode(), {})
+    assert [seen(each) for each in read] == [seen(each) for each in model._default_manager.order_by("pk")]
+    assert read == list(model._default_manager.order_by("pk"))
+
+
+def test_a_model_that_was_read_is_a_model() -> None:
+    order = place(offer()).order
+    (read,) = prepared.read(Order, prepared.selection(Order).encode(), {})
+    read.city = "Berlin"
+    read.save(update_fields=["city"])
+    order.refresh_from_db()
+    assert order.city == "Berlin"
+    assert read.shipping_method == order.shipping_method
+    assert list(read.lines.all()) == list(order.lines.all())
+    with transaction.atomic():
+        assert locked([order.pk, 0]) == {order.pk: order}
+
+
+def test_orders_with_their_lines_and_shipping() -> None:
+    first, second = place(offer()).order, place(offer(), quantity=3).order
+    found = selectors.orders([second.pk, first.pk, 0])
+    assert found.keys() == {first.pk, second.pk}
+    for order in (first, second):
+        assert found[order.pk].order == order
+        assert list(found[order.pk].lines) == list(selectors.lines_of(order))
+        assert found[order.pk].shipping_method == order.shipping_method
+    assert selectors.orders([]) == {}
