@@ -6,13 +6,14 @@ only the database knows (the id of a row that the same statement writes) are giv
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
 from django.db import connection, models
 
 Row = dict[str, Any]
+ModelT = TypeVar("ModelT", bound=models.Model)
 
 
 @functools.cache
@@ -40,10 +41,21 @@ def as_json(rows: Iterable[Row]) -> str:
     return msgspec.json.encode(list(rows)).decode()
 
 
+def as_json_object(row: Row) -> str:
+    return msgspec.json.encode(row).decode()
+
+
 def given(model: type[models.Model], parameter: str) -> str:
     """SQL for FROM: the rows of that parameter as `given`, with their `ordinality`."""
     table = model._meta.db_table
     return f"json_populate_recordset(NULL::{table}, %({parameter})s::json) WITH ORDINALITY AS given"
+
+
+def given_columns(model: type[models.Model], parameter: str, columns: Iterable[str], **more: str) -> str:
+    """As `given`, of these columns alone, and with `more` of which the model knows nothing, by their types."""
+    types = {column: model._meta.get_field(column).db_type(connection) for column in columns} | more
+    listed = ", ".join(f"{column} {type_}" for column, type_ in types.items())
+    return f"json_to_recordset(%({parameter})s::json) AS given ({listed})"
 
 
 def insertion(model: type[models.Model], source: str, **computed: str) -> str:
@@ -51,6 +63,17 @@ def insertion(model: type[models.Model], source: str, **computed: str) -> str:
     columns = _defaults(model)
     values = ", ".join(computed.get(column, f"given.{column}") for column in columns)
     return f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {values} FROM {source}"  # noqa: S608
+
+
+def columns(model: type[models.Model], alias: str) -> str:
+    """SQL that selects what `instances` reads."""
+    return ", ".join(f"{alias}.{field.column}" for field in model._meta.concrete_fields)
+
+
+def instances(model: type[ModelT], rows: Iterable[tuple[Any, ...]]) -> list[ModelT]:
+    """Rows that begin with the model's `columns`, as the ORM would have read them."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return [model.from_db(connection.alias, names, row[: len(names)]) for row in rows]
 
 
 def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tuple[Any, ...]]:
