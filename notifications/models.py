@@ -34,6 +34,7 @@ class Message(Claimable):
     }
     NUDGED = frozenset({Status.AMBIGUOUS})
     FINAL = frozenset({Status.SENT, Status.FAILED})
+    TIMES: ClassVar = {"ambiguous_at": frozenset({Status.AMBIGUOUS}), "sent_at": frozenset({Status.SENT})}
     BELL = "messages"
 
     public_id = models.UUIDField(

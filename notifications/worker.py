@@ -5,6 +5,7 @@ A message found in `sending` lost its worker: whether it went out is in doubt, a
 """
 
 import datetime as dt
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from notifications import mailers
 from notifications.mailers.base import Mailer, Outcome, Receipt
 from notifications.models import MailEvent, Message, MessageAttempt
 from notifications.policy import MISCONFIGURED, Doubt, Status, Verdict, after_call, in_doubt
-from outbox import claims
+from outbox import claims, prepared
+from outbox.claims import Result
 from outbox.crash_points import crash_point
 from outbox.loops import process_name
 from outbox.worker import Engine
@@ -33,6 +35,30 @@ class MailCall:
 
     message: Message
     attempt_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What becomes of a message, a row of the claim or of `claims.held`. `seen` as in claims.Result; None where no call
+    was made."""
+
+    message: Message
+    verdict: Verdict
+    seen: int | None = None
+    provider_id: str = ""
+
+    def result(self) -> Result:
+        return Result(
+            row=self.message,
+            status=self.verdict.status,
+            seen=self.message.nudges if self.seen is None else self.seen,
+            due_in=self.verdict.due_in,
+            blocked_reason=self.verdict.blocked_reason,
+            fields={
+                "attempts": self.message.attempts,
+                "provider_id": self.provider_id if self.verdict.status == Status.SENT else "",
+            },
+        )
 
 
 class MessageCaller:
@@ -64,18 +90,20 @@ class MessageCaller:
         stranded = [message for message in messages if message.claimed_from == Status.SENDING]
         for message in stranded:
             logger.warning("action=stranded message=%s", message.pk)
-            self._finish(message, after_call(Outcome.AMBIGUOUS, attempts=message.attempts))
+        self._finish([Ended(message, after_call(Outcome.AMBIGUOUS, attempts=message.attempts)) for message in stranded])
         self._settle([message for message in messages if message.claimed_from == Status.AMBIGUOUS])
         return bool(messages), self._open([each for each in messages if each.claimed_from == Status.PENDING])
 
     def _open(self, messages: Sequence[Message]) -> list[MailCall]:
         """Journal the calls, before any of them is made."""
-        attempts = MessageAttempt.objects.bulk_create(
-            MessageAttempt(message=message, worker=self._worker) for message in messages
+        if not messages:
+            return []
+        attempts = prepared.as_json(
+            prepared.row(MessageAttempt, message_id=message.pk, worker=self._worker) for message in messages
         )
+        opened = prepared.run(_opening(), {"attempts": attempts})
         return [
-            MailCall(message=message, attempt_id=attempt.pk)
-            for message, attempt in zip(messages, attempts, strict=True)
+            MailCall(message=message, attempt_id=number) for message, (number,) in zip(messages, opened, strict=True)
         ]
 
     def _settle(self, messages: Sequence[Message]) -> None:
@@ -83,9 +111,13 @@ class MessageCaller:
         if not messages:
             return
         doubts = _doubts(messages)
-        for message in messages:
-            doubt, provider_id = doubts[message.pk]
-            self._finish(message, in_doubt(doubt), provider_id=provider_id)
+        self._finish(
+            [
+                Ended(message, in_doubt(doubt), provider_id=provider_id)
+                for message in messages
+                for doubt, provider_id in [doubts[message.pk]]
+            ]
+        )
 
     # --- call -------------------------------------------------------------------------------------
 
@@ -101,17 +133,11 @@ class MessageCaller:
         crash_point("E3")
         with transaction.atomic():
             held = claims.held(Message, [call.message for call, _ in results])
-            lost = []
-            for call, receipt in results:
-                message = held.get(call.message.pk)
-                _close(call, receipt, lost=message is None)
-                if message is None:
-                    lost.append(call.message.pk)
-                    continue
-                verdict = after_call(receipt.outcome, attempts=message.attempts, retry_after=receipt.retry_after)
-                if receipt.outcome == Outcome.MISCONFIGURED:
-                    message.attempts -= 1  # no try of the mail's own
-                self._finish(message, verdict, seen=call.message.nudges, provider_id=receipt.provider_id)
+            _close([(call, receipt, call.message.pk not in held) for call, receipt in results])
+            self._finish(
+                [_ended(call, held[call.message.pk], receipt) for call, receipt in results if call.message.pk in held]
+            )
+            lost = [call.message.pk for call, _ in results if call.message.pk not in held]
             if lost:
                 # The fact is in the journal now: whoever holds the message in doubt shall read it there.
                 logger.warning("action=claim_lost messages=%s", lost)
@@ -120,21 +146,13 @@ class MessageCaller:
         self._slow_down([receipt for _, receipt in results])
         return []
 
-    def _finish(self, message: Message, verdict: Verdict, *, seen: int | None = None, provider_id: str = "") -> None:
-        """Write the verdict by token. Raises ClaimLost."""
-        claims.finish(
-            message,
-            status=verdict.status,
-            seen=message.nudges if seen is None else seen,
-            due_in=verdict.due_in,
-            blocked_reason=verdict.blocked_reason,
-            attempts=message.attempts,
-            ambiguous_at=(message.ambiguous_at or Now()) if verdict.status == Status.AMBIGUOUS else None,
-            sent_at=Now() if verdict.status == Status.SENT else None,
-            provider_id=provider_id if verdict.status == Status.SENT else "",
-        )
-        if verdict.status == Status.FAILED or verdict.blocked_reason:
-            logger.error("action=%s message=%s", "blocked" if verdict.blocked_reason else "failed", message.pk)
+    def _finish(self, ended: Sequence[Ended]) -> None:
+        """Write verdicts by token. Raises ClaimLost."""
+        claims.finish([each.result() for each in ended])
+        for each in ended:
+            if each.verdict.status == Status.FAILED or each.verdict.blocked_reason:
+                kind = "blocked" if each.verdict.blocked_reason else "failed"
+                logger.error("action=%s message=%s", kind, each.message.pk)
 
     def _slow_down(self, receipts: Sequence[Receipt]) -> None:
         """A refusal of us, not of a mail, lets this worker rest for a moment."""
@@ -150,10 +168,10 @@ class MessageCaller:
         """Keep what can be kept: the journal's row, and the message out of the claims until a person looks."""
         with transaction.atomic():
             held = claims.held(Message, [call.message])
-            _close(call, answer, lost=not held)
-            for message in held.values():
-                reason = f"our own error while recording the provider's answer ({answer.outcome}): {error!r}"
-                self._finish(message, Verdict(status=Status.AMBIGUOUS, blocked_reason=reason))
+            _close([(call, answer, not held)])
+            reason = f"our own error while recording the provider's answer ({answer.outcome}): {error!r}"
+            verdict = Verdict(status=Status.AMBIGUOUS, blocked_reason=reason)
+            self._finish([Ended(message, verdict) for message in held.values()])
 
 
 def make_engine(*, in_flight: int | None = None, mailer: Mailer | None = None) -> Engine[MailCall, Receipt]:
@@ -163,17 +181,49 @@ def make_engine(*, in_flight: int | None = None, mailer: Mailer | None = None) -
     return Engine(caller, in_flight=number, name="messages")
 
 
-def _close(call: MailCall, receipt: Receipt, *, lost: bool) -> None:
-    """Close the journal's row. One that is closed already (a lost acknowledgement) stays as it is."""
-    MessageAttempt.objects.filter(pk=call.attempt_id, finished_at__isnull=True).update(
-        finished_at=Now(),
-        outcome=receipt.outcome,
-        http_status=receipt.http_status,
-        provider_id=receipt.provider_id,
-        detail=receipt.detail,
-        duration_ms=round(receipt.duration.total_seconds() * 1000),
-        claim_lost=lost,
+def _ended(call: MailCall, message: Message, receipt: Receipt) -> Ended:
+    """What a call came to, for the message that its claim still holds."""
+    verdict = after_call(receipt.outcome, attempts=message.attempts, retry_after=receipt.retry_after)
+    if receipt.outcome == Outcome.MISCONFIGURED:
+        message.attempts -= 1  # no try of the mail's own
+    return Ended(message, verdict, seen=call.message.nudges, provider_id=receipt.provider_id)
+
+
+@functools.cache
+def _opening() -> bytes:
+    source = f"{prepared.given(MessageAttempt, 'attempts')} ORDER BY given.ordinality"
+    return f"{prepared.insertion(MessageAttempt, source)} RETURNING id".encode()
+
+
+_TOLD = ("outcome", "http_status", "provider_id", "detail", "duration_ms", "claim_lost")
+
+
+@functools.cache
+def _closing() -> bytes:
+    return f"""
+    UPDATE notifications_messageattempt AS attempt
+    SET finished_at = statement_timestamp(), {", ".join(f"{column} = given.{column}" for column in _TOLD)}
+    FROM {prepared.given_columns(MessageAttempt, "answers", ("id", *_TOLD))}
+    WHERE attempt.id = given.id AND attempt.finished_at IS NULL
+    """.encode()  # noqa: S608 - names of our own
+
+
+def _close(answers: Sequence[tuple[MailCall, Receipt, bool]]) -> None:
+    """Close the journal's rows; `True` says that the claim had ended before the answer came. One that is closed already
+    (a lost acknowledgement) stays as it is."""
+    told = prepared.as_json(
+        {
+            "id": call.attempt_id,
+            "outcome": receipt.outcome,
+            "http_status": receipt.http_status,
+            "provider_id": receipt.provider_id,
+            "detail": receipt.detail,
+            "duration_ms": round(receipt.duration.total_seconds() * 1000),
+            "claim_lost": lost,
+        }
+        for call, receipt, lost in answers
     )
+    prepared.run(_closing(), {"answers": told})
 
 
 def _doubts(messages: Sequence[Message]) -> dict[int, tuple[Doubt, str]]:

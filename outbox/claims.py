@@ -10,15 +10,17 @@ A nudge says "look at this row again": it changes no state. While a call is unde
 """
 
 import datetime as dt
+import functools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from django.db import models, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db import connection, models, transaction
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Now
 
-from outbox import context, doorbell
+from outbox import context, doorbell, prepared
 
 
 class ClaimLost(Exception):
@@ -38,12 +40,14 @@ class Claimable(models.Model):
     CLAIMED_STATUS maps a status to the one it takes when claimed; a status that is not in it stays.
     NUDGED are the statuses that a nudge makes due; in any other it is only counted.
     FINAL are the statuses that are never claimed again.
+    TIMES maps a column to the statuses since which it says the time; in any other it is empty.
     BELL is the doorbell of the loop that claims these rows.
     """
 
     CLAIMED_STATUS: ClassVar[dict[str, str]] = {}
     NUDGED: ClassVar[frozenset[str]] = frozenset()
     FINAL: ClassVar[frozenset[str]] = frozenset()
+    TIMES: ClassVar[Mapping[str, frozenset[str]]] = {}
     BELL: ClassVar[str] = ""
 
     status = models.CharField(max_length=16)
@@ -92,68 +96,187 @@ def ring(model: type[Claimable]) -> None:
     transaction.on_commit(lambda: doorbell.ring(model.BELL))
 
 
-def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str, only: Q | None = None) -> list[RowT]:
-    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. `only` narrows which.
+_DUE = """
+SELECT id, due_at, status, token FROM {table}
+WHERE due_at <= statement_timestamp() AND status <> ALL (%(but)s::text[])
+"""
+# What is due is asked for by number: a plan for any number of rows might read the whole table for it.
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    {due} ORDER BY due_at, id LIMIT %(limit)s::bigint FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE {table} AS claimed SET
+    token = %(token)s::uuid,
+    claimed_by = %(worker)s,
+    due_at = statement_timestamp() + make_interval(secs => %(lease)s::float),
+    attempts = claimed.attempts + 1,
+    status = coalesce(%(becomes)s::json ->> claimed.status, claimed.status)
+FROM due
+WHERE claimed.id = ANY (ARRAY(SELECT id FROM due)) AND claimed.id = due.id
+RETURNING {columns}, due.due_at, due.status, due.token IS NOT NULL
+"""
+_COUNT = "SELECT count(*) FROM ({due} LIMIT %(limit)s::bigint) AS due"
+_HELD = """
+SELECT {columns} FROM {table} AS claimed WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
+"""
+_WRITE = """
+UPDATE {table} AS claimed SET {assignments}
+FROM {given}
+WHERE claimed.id = given.id AND claimed.token = given.token
+RETURNING claimed.id, claimed.due_at <= statement_timestamp()
+"""
+_LATER = """
+CASE WHEN given.status = ANY (%(nudged)s::text[]) AND given.blocked_reason = '' AND claimed.nudges > given.seen
+    THEN statement_timestamp()
+    ELSE coalesce(given.due_at, statement_timestamp() + make_interval(secs => given.due_in))
+END
+"""
+
+
+@functools.cache
+def _sql(statement: str, model: type[Claimable]) -> bytes:
+    table = model._meta.db_table
+    due, columns = _DUE.format(table=table), prepared.columns(model, "claimed")
+    return statement.format(table=table, due=due, columns=columns).encode()
+
+
+def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str, but: Collection[str] = ()) -> list[RowT]:
+    """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. Rows of these statuses
+    (`but`) are left alone.
 
     The returned rows carry the new token, count of attempts and status, and the time at which they were due. Rows
     that another transaction has locked are skipped. Raises TransactionManagementError outside a transaction.
     """
-    rows = list(
-        model._default_manager.select_for_update(skip_locked=True, of=("self",), no_key=True)
-        .filter(only or Q(), due_at__lte=Now())
-        .order_by("due_at", "id")[:limit]
+    _expect_transaction()
+    found = prepared.run(
+        _sql(_CLAIM, model),
+        {
+            "limit": str(limit),
+            "but": list(but),
+            "token": str(uuid.uuid4()),  # one for all rows of this claim: a result is fenced by row and token
+            "worker": worker,
+            "lease": str(lease.total_seconds()),
+            "becomes": prepared.as_json_object(model.CLAIMED_STATUS),
+        },
     )
-    if not rows:
-        return []
-    token = uuid.uuid4()  # one for all rows of this claim: a result is fenced by row and token
-    becomes = [When(status=before, then=Value(after)) for before, after in model.CLAIMED_STATUS.items()]
-    model._default_manager.filter(pk__in=[row.pk for row in rows]).update(
-        token=token,
-        claimed_by=worker,
-        due_at=Now() + lease,
-        attempts=F("attempts") + 1,
-        status=Case(*becomes, default=F("status")),
-    )
-    for row in rows:
-        row.was_stranded, row.claimed_from = row.token is not None, row.status
-        row.token, row.claimed_by = token, worker
-        row.attempts += 1
-        row.status = model.CLAIMED_STATUS.get(row.status, row.status)
-    return rows
+    rows = prepared.instances(model, found)
+    for row, (*_, was_due, before, had_token) in zip(rows, found, strict=True):
+        row.due_at, row.claimed_from, row.was_stranded = was_due, before, had_token
+    return sorted(rows, key=lambda row: (row.due_at, row.pk))
 
 
-def due(model: type[Claimable], *, limit: int, only: Q | None = None) -> int:
+def due(model: type[Claimable], *, limit: int, but: Collection[str] = ()) -> int:
     """How many rows could be claimed now, counted up to `limit`."""
-    return model._default_manager.filter(only or Q(), due_at__lte=Now()).order_by()[:limit].count()
+    ((count,),) = prepared.run(_sql(_COUNT, model), {"limit": str(limit), "but": list(but)})
+    return int(count)
 
 
 def held(model: type[RowT], rows: Iterable[RowT]) -> dict[int, RowT]:
     """Those of the claimed rows that are still held by their claim: fresh, locked, by primary key.
 
     The status may have changed under the claim (somebody asked for a cancellation): decide on the fresh one.
+    Raises TransactionManagementError outside a transaction.
     """
+    _expect_transaction()
     tokens = {row.pk: row.token for row in rows}
-    found = model._default_manager.select_for_update(of=("self",), no_key=True).filter(pk__in=tokens).order_by("pk")
+    found = prepared.instances(model, prepared.run(_sql(_HELD, model), {"ids": prepared.numbers(tokens)}))
     return {row.pk: row for row in found if row.token is not None and row.token == tokens[row.pk]}
 
 
-def finish(row: Claimable, *, status: str, seen: int, due_in: dt.timedelta | dt.datetime | None, **fields: Any) -> None:
-    """Write a claim's result and give the row back; `row` is a row of the claim or of `held()`.
+def _expect_transaction() -> None:
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("A row's lock lasts as long as its transaction: there is none.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a claim came to; `row` is a row of the claim or of `held()`.
 
     `seen` is the count of nudges when the row was claimed: if there were more since, it is due now, provided
     that a nudge makes a row of this `status` due at all. `due_in` is an interval from now or the time itself;
-    None means not before something makes it due.
-    Raises ClaimLost unless exactly this claim still holds the row.
+    None means not before something makes it due. `fields` are further columns.
     """
-    model = type(row)
-    later: Any = Now() + due_in if isinstance(due_in, dt.timedelta) else due_in
-    if status in model.NUDGED and not fields.get("blocked_reason"):
-        later = Case(When(nudges__gt=seen, then=Now()), default=later, output_field=models.DateTimeField())
-    written = model._default_manager.filter(pk=row.pk, token=row.token).update(
-        status=status, token=None, claimed_by="", due_at=later, **fields
+
+    row: Claimable
+    status: str
+    seen: int
+    due_in: dt.timedelta | dt.datetime | None
+    blocked_reason: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def columns(self) -> prepared.Row:
+        interval = self.due_in.total_seconds() if isinstance(self.due_in, dt.timedelta) else None
+        return {
+            **_fence(self.row),
+            "status": self.status,
+            "seen": self.seen,
+            "due_at": None if interval is not None else self.due_in,
+            "due_in": interval,
+            "blocked_reason": self.blocked_reason,
+            **self.fields,
+        }
+
+
+def finish(results: Sequence[Result]) -> None:
+    """Write what claims came to, in one statement, and give their rows back. All are of one model, with the same
+    `fields`.
+
+    Raises ClaimLost unless exactly these claims still hold their rows; the others are written.
+    """
+    if not results:
+        return
+    model = type(results[0].row)
+    statement = _finishing(model, tuple(results[0].fields))
+    rows = prepared.as_json(each.columns() for each in results)
+    _written([each.row for each in results], prepared.run(statement, {"rows": rows, "nudged": sorted(model.NUDGED)}))
+
+
+def note(rows: Sequence[Claimable], *columns: str) -> None:
+    """Write these columns of rows whose claim goes on. Raises ClaimLost as `finish` does."""
+    if not rows or not columns:
+        return
+    statement = _noting(type(rows[0]), columns)
+    told = prepared.as_json({**_fence(row), **{name: getattr(row, name) for name in columns}} for row in rows)
+    _written(rows, prepared.run(statement, {"rows": told}))
+
+
+def _fence(row: Claimable) -> prepared.Row:
+    return {"id": row.pk, "token": row.token}
+
+
+@functools.cache
+def _finishing(model: type[Claimable], fields: tuple[str, ...]) -> bytes:
+    since = {
+        column: f"CASE WHEN given.status = ANY ('{{{','.join(sorted(statuses))}}}'::text[]) "
+        f"THEN coalesce(claimed.{column}, statement_timestamp()) END"
+        for column, statuses in model.TIMES.items()
+    }
+    told = {name: f"given.{name}" for name in ("status", "blocked_reason", *fields)}
+    given = prepared.given_columns(
+        model, "rows", ("id", "token", "due_at", *told), seen="bigint", due_in="double precision"
     )
-    if written != 1:
-        raise ClaimLost(f"{model.__name__} {row.pk}: the claim of {row.claimed_by} has ended")
+    return _writing(model, given, {"token": "NULL", "claimed_by": "''", "due_at": _LATER, **told, **since})
+
+
+@functools.cache
+def _noting(model: type[Claimable], columns: tuple[str, ...]) -> bytes:
+    given = prepared.given_columns(model, "rows", ("id", "token", *columns))
+    return _writing(model, given, {name: f"given.{name}" for name in columns})
+
+
+def _writing(model: type[Claimable], given: str, values: Mapping[str, str]) -> bytes:
+    assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
+    return _WRITE.format(table=model._meta.db_table, assignments=assignments, given=given).encode()
+
+
+def _written(rows: Sequence[Claimable], written: Sequence[tuple[int, bool | None]]) -> None:
+    """Raises ClaimLost for those that were not."""
+    pks = {pk for pk, _ in written}
+    if lost := [row for row in rows if row.pk not in pks]:
+        claims = ", ".join(f"{row.pk} of {row.claimed_by}" for row in lost)
+        raise ClaimLost(f"{type(lost[0]).__name__}: these claims have ended: {claims}")
+    if any(is_due for _, is_due in written):
+        ring(type(rows[0]))
 
 
 def nudge(rows: models.QuerySet[RowT]) -> int:

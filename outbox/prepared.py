@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connection, models
-from django.db.models.base import ModelState
+from django.db import connection, models
 
 Row = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -47,10 +46,21 @@ def numbers(values: Iterable[int]) -> list[str]:
     return [str(value) for value in values]
 
 
+def as_json_object(row: Row) -> str:
+    return msgspec.json.encode(row).decode()
+
+
 def given(model: type[models.Model], parameter: str) -> str:
     """SQL for FROM: the rows of that parameter as `given`, with their `ordinality`."""
     table = model._meta.db_table
     return f"json_populate_recordset(NULL::{table}, %({parameter})s::json) WITH ORDINALITY AS given"
+
+
+def given_columns(model: type[models.Model], parameter: str, columns: Iterable[str], **more: str) -> str:
+    """As `given`, of these columns alone, and with `more` of which the model knows nothing, by their types."""
+    types = {column: model._meta.get_field(column).db_type(connection) for column in columns} | more
+    listed = ", ".join(f"{column} {type_}" for column, type_ in types.items())
+    return f"json_to_recordset(%({parameter})s::json) AS given ({listed})"
 
 
 def insertion(model: type[models.Model], source: str, **computed: str) -> str:
@@ -60,26 +70,26 @@ def insertion(model: type[models.Model], source: str, **computed: str) -> str:
     return f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {values} FROM {source}"  # noqa: S608
 
 
-@functools.cache
+def columns(model: type[models.Model], alias: str) -> str:
+    """SQL that selects what `instances` reads."""
+    return ", ".join(f"{alias}.{field.column}" for field in model._meta.concrete_fields)
+
+
 def selection(model: type[models.Model]) -> str:
-    """SQL that reads the model's rows, for `read`; a condition may follow."""
-    columns = ", ".join(str(field.column) for field in model._meta.concrete_fields)
-    return f"SELECT {columns} FROM {model._meta.db_table}"  # noqa: S608
+    """SQL that reads the model's rows; a condition may follow."""
+    table = model._meta.db_table
+    return f"SELECT {columns(model, table)} FROM {table}"  # noqa: S608
+
+
+def instances(model: type[ModelT], rows: Iterable[tuple[Any, ...]]) -> list[ModelT]:
+    """Rows that begin with the model's `columns`, as the ORM would have read them."""
+    names = [field.attname for field in model._meta.concrete_fields]
+    return [model.from_db(connection.alias, names, row[: len(names)]) for row in rows]
 
 
 def read(model: type[ModelT], statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[ModelT]:
-    """The models of a statement that begins with its `selection`, as its manager would make them, at a fraction of the
-    cost."""
-    names = [field.attname for field in model._meta.concrete_fields]
-    return [_made(model, zip(names, row, strict=True)) for row in run(statement, parameters)]
-
-
-def _made(model: type[ModelT], values: Iterable[tuple[str, Any]]) -> ModelT:
-    made = model.__new__(model)
-    made._state = ModelState()
-    made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS
-    made.__dict__.update(values)
-    return made
+    """The instances of a statement that begins with the model's `selection`."""
+    return instances(model, run(statement, parameters))
 
 
 def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tuple[Any, ...]]:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from django.db.models import Q
-
 from outbox import claims
 from outbox.claims import Claimable
 from payments import breaker, limiter
@@ -54,10 +52,10 @@ class Admitted(Generic[RowT, StepT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """How many rows may be claimed, and which; their tokens are taken."""
+    """How many rows may be claimed, and of which statuses none; their tokens are taken."""
 
     limit: int
-    only: Q
+    but: frozenset[str]
     position: Position
 
 
@@ -65,14 +63,14 @@ def room(model: type[Claimable], *, limit: int) -> Room:
     """Before a claim. While the breaker is open, rows whose next call is a charge or refund for sure stay unclaimed,
     however many they are; when its pause is over, one row is claimed at a time until one is the probe."""
     position = breaker.read()
-    only = Q()
+    but: frozenset[str] = frozenset()
     if position.may_probe:
         limit = 1
     elif not position.flows:
-        only = ~Q(status__in=model.CLAIMED_STATUS)
+        but = frozenset(model.CLAIMED_STATUS)
     if limiter.is_on():
-        limit = limiter.take(claims.due(model, limit=limit, only=only))
-    return Room(limit=limit, only=only, position=position)
+        limit = limiter.take(claims.due(model, limit=limit, but=but))
+    return Room(limit=limit, but=but, position=position)
 
 
 def admit(asked: Sequence[Asked[RowT, StepT]], *, room: Room) -> Admitted[RowT, StepT]:

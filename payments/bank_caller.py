@@ -9,15 +9,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 
 from outbox import claims
-from outbox.claims import Claimable
-from outbox.context import Context
+from outbox.claims import Claimable, Result
 from outbox.events import DomainEvent
 from outbox.loops import process_name
 from outbox.publisher import publish_all
@@ -29,10 +27,24 @@ from payments.models import PaymentAttempt
 
 logger = logging.getLogger(__name__)
 
+
+class Verdict(Protocol):
+    """What all policies say of a row that goes back."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def due_in(self) -> dt.timedelta | None: ...
+
+    @property
+    def blocked_reason(self) -> str: ...
+
+
 RowT = TypeVar("RowT", bound=Claimable)
 StepT = TypeVar("StepT")
 ViewT = TypeVar("ViewT")
-VerdictT = TypeVar("VerdictT")
+VerdictT = TypeVar("VerdictT", bound=Verdict)
 
 # Until the next claim goes on where one has made all the calls that its lease allows.
 GO_ON_IN = dt.timedelta(seconds=1)
@@ -61,6 +73,8 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     model: type[RowT]
     # The longest useful conversation in one claim; its calls' deadlines together fit into the lease.
     max_calls: ClassVar[int] = 1
+    # Columns that an answer fills while the row's claim goes on: the bank's id.
+    learns: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -83,7 +97,7 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         self, call: BankCall[RowT, StepT], row: RowT, view: ViewT, answer: Answer
     ) -> Asked[RowT, StepT] | VerdictT:
         """What to do after an answer; `row` is fresh, and `view` knows of the answer. What the answer alone tells (the
-        bank's id) is saved here."""
+        bank's id) is written into the row here, and saved with it."""
 
     @abstractmethod
     def _resting(self, view: ViewT) -> str:
@@ -102,8 +116,12 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """The journal's rows for these calls, not saved yet."""
 
     @abstractmethod
-    def _finish(self, row: RowT, verdict: VerdictT, *, seen: int) -> Sequence[DomainEvent]:
-        """Write the verdict by token, and return what it means for others. Raises ClaimLost."""
+    def _fields(self, row: RowT, verdict: VerdictT) -> dict[str, Any]:
+        """What a verdict writes into the row's own columns: always the same ones."""
+
+    @abstractmethod
+    def _facts(self, row: RowT, verdict: VerdictT) -> Sequence[DomainEvent]:
+        """What a verdict means for others; `row` is as it was before."""
 
     # --- claim ------------------------------------------------------------------------------------
 
@@ -117,20 +135,34 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def _claim(self, limit: int) -> tuple[bool, list[BankCall[RowT, StepT]]]:
         with transaction.atomic():
             room = admission.room(self.model, limit=limit)
-            rows = claims.claim(self.model, limit=room.limit, lease=self._lease, worker=self._worker, only=room.only)
+            rows = claims.claim(self.model, limit=room.limit, lease=self._lease, worker=self._worker, but=room.but)
             views = self._views(rows)
             steps = [(row, self._first(row, views[row.pk])) for row in rows]
             admitted = admission.admit([step for _, step in steps if isinstance(step, Asked)], room=room)
             calls = self._open(admitted.calls)
             self._give_back(admitted.postponed, views)
-            facts = [
-                (event, row.context)
-                for row, step in steps
-                if not isinstance(step, Asked)
-                for event in self._finish(row, step, seen=row.nudges)
-            ]
-            publish_all(facts)
+            self._finish([(row, step, row.nudges) for row, step in steps if not isinstance(step, Asked)])
         return bool(rows), calls
+
+    def _finish(self, verdicts: Sequence[tuple[RowT, VerdictT, int]]) -> None:
+        """Write verdicts by token, and tell others what they mean; the number is that of the nudges that the claim has
+        seen. Raises ClaimLost."""
+        claims.finish([self._result(row, verdict, seen) for row, verdict, seen in verdicts])
+        publish_all((fact, row.context) for row, verdict, _ in verdicts for fact in self._facts(row, verdict))
+        for row, verdict, _ in verdicts:
+            if verdict.blocked_reason:
+                name = self.model._meta.model_name
+                logger.error("action=blocked %s=%s reason=%s", name, row.pk, verdict.blocked_reason)
+
+    def _result(self, row: RowT, verdict: VerdictT, seen: int) -> Result:
+        return Result(
+            row=row,
+            status=verdict.status,
+            seen=seen,
+            due_in=verdict.due_in,
+            blocked_reason=verdict.blocked_reason,
+            fields=self._fields(row, verdict),
+        )
 
     def _asked(self, row: RowT, step: StepT, *, after: BankCall[RowT, StepT] | None = None) -> Asked[RowT, StepT]:
         """The first call of a claim, or the one after another."""
@@ -147,20 +179,24 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """Journal the calls, before any of them is made."""
         if not asked:
             return []
-        attempts = PaymentAttempt.objects.bulk_create(self._attempts(asked))
+        attempts = self._attempts(asked)
+        journal.open_all(attempts)
         return [BankCall(asked=each, attempt=attempt) for each, attempt in zip(asked, attempts, strict=True)]
 
     def _give_back(self, postponed: Sequence[Postponed[RowT, StepT]], views: Mapping[int, ViewT]) -> None:
         """What waits for the bank is as it was before its claim, but for when it is due."""
-        for each in postponed:
-            asked = each.asked
-            claims.finish(
-                asked.row,
-                status=self._resting(views[asked.row.pk]),
-                seen=asked.seen,
-                due_in=each.due_in,
-                attempts=F("attempts") - each.uncounted,
-            )
+        claims.finish(
+            [
+                Result(
+                    row=each.asked.row,
+                    status=self._resting(views[each.asked.row.pk]),
+                    seen=each.asked.seen,
+                    due_in=each.due_in,
+                    fields={"attempts": each.asked.row.attempts - each.uncounted},
+                )
+                for each in postponed
+            ]
+        )
 
     # --- call -------------------------------------------------------------------------------------
 
@@ -178,50 +214,46 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
             held = claims.held(self.model, [call.row for call, _ in results])
             journal.close([(call.attempt.pk, answer, call.row.pk not in held) for call, answer in results])
             views = self._views(list(held.values()))
-            asked = []
-            told = []
-            facts: list[tuple[DomainEvent, Context]] = []
+            asked: list[Asked[RowT, StepT]] = []
+            told: list[Told] = []
+            verdicts: list[tuple[RowT, VerdictT, int]] = []
             for call, answer in results:
-                step = self._conclude(call, answer, held.get(call.row.pk), views, facts)
-                if step is not None:
-                    asked.append(step)
                 known = call.asked
-                told.append(Told(answer=answer, moves_money=known.moves_money, probe=known.probe, ends=step is None))
-            publish_all(facts)
+                row = held.get(known.row.pk)
+                step = None if row is None else self._next(call, row, views[row.pk], answer)
+                if isinstance(step, Asked):
+                    asked.append(step)
+                elif row is None or step is None:
+                    self._lost(call)
+                else:
+                    verdicts.append((row, step, known.seen))
+                ends = not isinstance(step, Asked)
+                told.append(Told(answer=answer, moves_money=known.moves_money, probe=known.probe, ends=ends))
+            claims.note([each.row for each in asked], *self.learns)
+            self._finish(verdicts)
             admitted = admission.proceed(told, asked)
             self._give_back(admitted.postponed, views)
             return self._open(admitted.calls)
 
-    def _conclude(
-        self,
-        call: BankCall[RowT, StepT],
-        answer: Answer,
-        row: RowT | None,
-        views: Mapping[int, ViewT],
-        facts: list[tuple[DomainEvent, Context]],
-    ) -> Asked[RowT, StepT] | None:
-        """The call that follows from an answer, or None: then the row is finished, where the claim still holds it, and
-        what that means for others is added to the facts."""
-        if row is None:
-            name = self.model._meta.model_name
-            logger.warning("action=claim_lost %s=%s phase=%s", name, call.row.pk, call.attempt.phase)
-            return None
-        step = self._next(call, row, views[row.pk], answer)
-        if isinstance(step, Asked):
-            return step
-        facts += [(event, row.context) for event in self._finish(row, step, seen=call.asked.seen)]
-        return None
+    def _lost(self, call: BankCall[RowT, StepT]) -> None:
+        name = self.model._meta.model_name
+        logger.warning("action=claim_lost %s=%s phase=%s", name, call.row.pk, call.attempt.phase)
 
     def unrecordable(self, call: BankCall[RowT, StepT], answer: Answer, error: Exception) -> None:
         """Keep what can be kept: the journal's row, and the claimed row out of the claims until a person looks."""
         with transaction.atomic():
             held = claims.held(self.model, [call.row])
             journal.close([(call.attempt.pk, answer, not held)])
-            for row in held.values():
-                claims.finish(
-                    row,
-                    status=self._in_doubt(row),
-                    seen=call.asked.seen,
-                    due_in=None,
-                    blocked_reason=f"our own error while recording a {call.attempt.phase}: {error!r}",
-                )
+            reason = f"our own error while recording a {call.attempt.phase}: {error!r}"
+            claims.finish(
+                [
+                    Result(
+                        row=row,
+                        status=self._in_doubt(row),
+                        seen=call.asked.seen,
+                        due_in=None,
+                        blocked_reason=reason,
+                    )
+                    for row in held.values()
+                ]
+            )

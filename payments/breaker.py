@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F, Subquery
 from django.db.models.functions import Now
 
-from outbox import decisions
+from outbox import decisions, prepared
 from outbox.backoff import Backoff
 from outbox.loops import process_name
 from payments import gateways
@@ -78,11 +78,16 @@ class Told:
     ends: bool = True
 
 
+_READ = b"SELECT status, retry_at, statement_timestamp() FROM payments_breaker WHERE gateway = %(gateway)s"
+
+
 def read() -> Position:
-    row = Breaker.objects.filter(gateway=GATEWAY).annotate(now=Now()).first()
-    if row is None:
+    """One look for each batch of calls."""
+    found = prepared.run(_READ, {"gateway": GATEWAY})
+    if not found:
         return Position()
-    return Position(flows=row.status not in Breaker.STOPS, retry_at=row.retry_at, now=row.now)
+    ((status, retry_at, now),) = found
+    return Position(flows=status not in Breaker.STOPS, retry_at=retry_at, now=now)
 
 
 def open_for() -> dt.timedelta | None:

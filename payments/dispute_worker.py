@@ -4,9 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from django.db.models.functions import Now
-
-from outbox import claims
 from outbox.crash_points import calling, crash_point
 from outbox.events import DomainEvent
 from outbox.worker import Engine
@@ -73,18 +70,10 @@ class DisputeCaller(bank_caller.BankCaller[Dispute, Read, View, Verdict]):
         crash_point("G3")
         return following
 
-    def _finish(self, row: Dispute, verdict: Verdict, *, seen: int) -> Sequence[DomainEvent]:
-        claims.finish(
-            row,
-            status=verdict.status,
-            seen=seen,
-            due_in=verdict.due_in,
-            blocked_reason=verdict.blocked_reason,
-            closed_at=Now() if verdict.status == Status.CLOSED else None,
-            **(_facts(verdict.shown) if verdict.shown else {}),
-        )
-        if verdict.blocked_reason:
-            logger.error("action=blocked dispute=%s reason=%s", row.pk, verdict.blocked_reason)
+    def _fields(self, row: Dispute, verdict: Verdict) -> dict[str, Any]:
+        return _columns(verdict.shown) if verdict.shown else {name: getattr(row, name) for name in _SHOWN}
+
+    def _facts(self, row: Dispute, verdict: Verdict) -> Sequence[DomainEvent]:
         return _events(row, verdict)
 
 
@@ -94,7 +83,11 @@ def make_engine(*, in_flight: int = 2, gateway: Gateway | None = None) -> Engine
     return Engine(caller, in_flight=in_flight, name="disputes")
 
 
-def _facts(shown: BankDispute) -> dict[str, Any]:
+# What the bank tells of a dispute.
+_SHOWN = ("amount", "currency", "reason", "bank_status", "refundable", "opened_at")
+
+
+def _columns(shown: BankDispute) -> dict[str, Any]:
     return {
         "amount": shown.amount,
         "currency": shown.currency,

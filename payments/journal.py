@@ -1,36 +1,52 @@
 """The journal of calls to the bank: what it says of a key, and how its rows are closed."""
 
 import datetime as dt
+import functools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from django.db import connection
-from django.db.models import QuerySet
-
-from payments.gateways.base import Answer, Body, Outcome
+from outbox import prepared
+from payments.gateways.base import Answer, Outcome
 from payments.models import PaymentAttempt
-
-# Journal rows by idempotency key, oldest first.
-Uses = Mapping[str, Sequence[PaymentAttempt]]
 
 # Outcomes after which the bank has certainly not executed anything under the key.
 _NOT_EXECUTED = frozenset({Outcome.NOT_EXECUTED, Outcome.REFUSED, Outcome.UNAUTHORIZED, Outcome.KEY_MISUSED})
 
-_CLOSE = """
-    UPDATE payments_paymentattempt AS attempt
-    SET finished_at = statement_timestamp(), outcome = told.outcome, http_status = told.http_status,
-        request_id = told.request_id, replayed = told.replayed, bank_status = told.bank_status, code = told.code,
-        decline_code = told.decline_code, message = told.message, duration_ms = told.duration_ms,
-        claim_lost = told.claim_lost
-    FROM unnest(
-        %s::bigint[], %s::text[], %s::smallint[], %s::text[], %s::boolean[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::integer[], %s::boolean[]
-    ) AS told (id, outcome, http_status, request_id, replayed, bank_status, code, decline_code, message, duration_ms,
-        claim_lost)
-    WHERE attempt.id = told.id AND attempt.finished_at IS NULL
+_OF_PAYMENTS = "payment_id = ANY (%(ids)s::bigint[]) AND refund_id IS NULL"
+_OF_REFUNDS = "refund_id = ANY (%(ids)s::bigint[])"
+_USES = """
+SELECT key, outcome, http_status, started_at, statement_timestamp() FROM payments_paymentattempt
+WHERE {whose} AND key <> '' ORDER BY id
 """
+# The exact body that went out with this key before, as the bank would refuse another one. A payment's journal is short
+# and indexed.
+_REQUEST = """
+coalesce(
+    (SELECT sent.request FROM payments_paymentattempt AS sent
+     WHERE sent.payment_id = given.payment_id AND sent.key = given.key AND sent.key <> '' ORDER BY sent.id LIMIT 1),
+    given.request
+)
+"""
+_TOLD = (
+    *("outcome", "http_status", "request_id", "replayed", "bank_status", "code", "decline_code", "message"),
+    *("duration_ms", "claim_lost"),
+)
+
+
+class Use(NamedTuple):
+    """A call that carried a key; `now` is when that was read."""
+
+    key: str
+    outcome: str
+    http_status: int | None
+    started_at: dt.datetime
+    now: dt.datetime
+
+
+# By idempotency key, oldest first.
+Uses = Mapping[str, Sequence[Use]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,49 +60,79 @@ class KeyUse:
     spent: bool = False
 
 
-def by_key(attempts: QuerySet[PaymentAttempt]) -> Uses:
-    """The attempts that carried a key, grouped by it."""
-    uses: dict[str, list[PaymentAttempt]] = defaultdict(list)
-    for attempt in attempts.exclude(key="").order_by("id"):
-        uses[attempt.key].append(attempt)
-    return uses
+def uses_of_payments(ids: Iterable[int]) -> Uses:
+    """Their calls, without those of refunds."""
+    return _uses(_OF_PAYMENTS, ids)
 
 
-def key_use(attempts: Sequence[PaymentAttempt], now: dt.datetime) -> KeyUse | None:
+def uses_of_refunds(ids: Iterable[int]) -> Uses:
+    return _uses(_OF_REFUNDS, ids)
+
+
+def _uses(whose: str, ids: Iterable[int]) -> Uses:
+    numbers = prepared.numbers(ids)
+    found: dict[str, list[Use]] = defaultdict(list)
+    if numbers:
+        for row in prepared.run(_USES.format(whose=whose).encode(), {"ids": numbers}):
+            use = Use(*row)
+            found[use.key].append(use)
+    return found
+
+
+def key_use(uses: Sequence[Use]) -> KeyUse | None:
     """What became of a key; None when nothing was ever executed with it."""
-    used = [attempt for attempt in attempts if attempt.outcome not in _NOT_EXECUTED]
+    used = [use for use in uses if use.outcome not in _NOT_EXECUTED]
     if not used:
         return None
-    definite = any(attempt.outcome not in ("", Outcome.UNKNOWN) for attempt in used)
+    definite = any(use.outcome not in ("", Outcome.UNKNOWN) for use in used)
     return KeyUse(
-        age=now - used[0].started_at,
+        age=used[0].now - used[0].started_at,
         doubtful=not definite,
-        spent=not definite and any((attempt.http_status or 0) >= 500 for attempt in used),
+        spent=not definite and any((use.http_status or 0) >= 500 for use in used),
     )
 
 
-def bodies_sent(keys: Mapping[int, str]) -> dict[str, Body]:
-    """The exact bodies that went out with these keys before, by key; another one would be refused by the bank.
-    `keys` is by payment, whose journal is short and indexed."""
-    rows = PaymentAttempt.objects.filter(payment__in=keys, key__in=keys.values()).exclude(key="")
-    return dict(rows.values_list("key", "request"))
+def open_all(attempts: Sequence[PaymentAttempt]) -> None:
+    """Write these rows, before any of the calls is made. A key that went out before goes out with the body it had."""
+    rows = prepared.as_json(prepared.row_of(each) for each in attempts)
+    written = prepared.run(_opening(), {"attempts": rows})
+    for attempt, (number, request) in zip(attempts, written, strict=True):
+        attempt.pk, attempt.request = number, request
+
+
+@functools.cache
+def _opening() -> bytes:
+    source = f"{prepared.given(PaymentAttempt, 'attempts')} ORDER BY given.ordinality"
+    return f"{prepared.insertion(PaymentAttempt, source, request=_REQUEST)} RETURNING id, request".encode()
 
 
 def close(answers: Sequence[tuple[int, Answer, bool]]) -> None:
     """Write what calls came to, by the ids of their rows, all in one statement. A row that is closed already (a lost
     acknowledgement) stays as it is; `True` says that the claim had ended before the answer came."""
-    columns: list[list[Any]] = [
-        [attempt_id for attempt_id, _, _ in answers],
-        [str(answer.outcome) for _, answer, _ in answers],
-        [answer.http_status for _, answer, _ in answers],
-        [answer.request_id for _, answer, _ in answers],
-        [answer.replayed for _, answer, _ in answers],
-        [answer.bank_status for _, answer, _ in answers],
-        [answer.code[:100] for _, answer, _ in answers],
-        [answer.decline_code[:100] for _, answer, _ in answers],
-        [answer.message for _, answer, _ in answers],
-        [round(answer.duration.total_seconds() * 1000) for _, answer, _ in answers],
-        [lost for _, _, lost in answers],
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(_CLOSE, columns)
+    told = prepared.as_json(
+        {
+            "id": attempt_id,
+            "outcome": answer.outcome,
+            "http_status": answer.http_status,
+            "request_id": answer.request_id,
+            "replayed": answer.replayed,
+            "bank_status": answer.bank_status,
+            "code": answer.code[:100],
+            "decline_code": answer.decline_code[:100],
+            "message": answer.message,
+            "duration_ms": round(answer.duration.total_seconds() * 1000),
+            "claim_lost": lost,
+        }
+        for attempt_id, answer, lost in answers
+    )
+    prepared.run(_closing(), {"answers": told})
+
+
+@functools.cache
+def _closing() -> bytes:
+    return f"""
+    UPDATE payments_paymentattempt AS attempt
+    SET finished_at = statement_timestamp(), {", ".join(f"{column} = given.{column}" for column in _TOLD)}
+    FROM {prepared.given_columns(PaymentAttempt, "answers", ("id", *_TOLD))}
+    WHERE attempt.id = given.id AND attempt.finished_at IS NULL
+    """.encode()  # noqa: S608 - names of our own

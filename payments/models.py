@@ -45,6 +45,7 @@ class Payment(Claimable):
     }
     NUDGED = frozenset({Status.PROCESSING, Status.UNKNOWN, Status.REQUIRES_ACTION, Status.CANCELING})
     FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
+    TIMES: ClassVar = {"settled_at": FINAL}
     BELL = "payments"
 
     public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
@@ -152,6 +153,7 @@ class Refund(Claimable):
     }
     NUDGED = frozenset({Status.PROCESSING, Status.UNKNOWN, Status.PENDING, Status.SUCCEEDED})
     FINAL = frozenset({Status.FAILED, Status.CANCELED})
+    TIMES: ClassVar = {"settled_at": frozenset({Status.SUCCEEDED, *FINAL})}
     BELL = "refunds"
 
     # Refunds that count against what may still be refunded.
@@ -217,6 +219,7 @@ class Dispute(Claimable):
     TRANSITIONS: ClassVar[Graph] = {"unread": frozenset({"open", "closed"}), "open": frozenset({"closed"})}
     NUDGED = frozenset({Status.UNREAD, Status.OPEN})
     FINAL = frozenset({Status.CLOSED})
+    TIMES: ClassVar = {"closed_at": FINAL}
     BELL = "disputes"
 
     dispute_id = models.CharField(max_length=255, unique=True, help_text="The bank's.")

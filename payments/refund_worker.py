@@ -2,14 +2,9 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from django.db.models import Case, F, Value, When
-from django.db.models.functions import Now
-from django.utils import timezone
-
-from outbox import claims
 from outbox.crash_points import calling, crash_point
-from outbox.database import database_now
 from outbox.events import DomainEvent
 from outbox.worker import Engine
 from payments import bank_caller, gateways, journal
@@ -28,18 +23,18 @@ RefundCall = bank_caller.BankCall[Refund, Phase]
 class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
     model = Refund
     max_calls = 2  # refund, find
+    learns = ("refund_id",)
 
     # --- decide -----------------------------------------------------------------------------------
 
     def _views(self, rows: Sequence[Refund]) -> dict[int, View]:
         known = [refund.pk for refund in rows if refund.attempts > 1 or refund.refund_id]
-        uses = journal.by_key(PaymentAttempt.objects.filter(refund__in=known)) if known else {}
-        now = database_now() if uses else timezone.now()
+        uses = journal.uses_of_refunds(known)
         return {
             refund.pk: View(
                 status=refund.status,
                 refund_id=refund.refund_id,
-                use=journal.key_use(uses.get(refund.key(), ()), now),
+                use=journal.key_use(uses.get(refund.key(), ())),
                 attempts=refund.attempts,
                 settle=self._settle,
             )
@@ -52,7 +47,6 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
     def _next(self, call: RefundCall, row: Refund, view: View, answer: Answer) -> Asked[Refund, Phase] | Verdict:
         if answer.refund is not None and not row.refund_id:
             row.refund_id = answer.refund.id
-            Refund.objects.filter(pk=row.pk, token=row.token).update(refund_id=row.refund_id)
         step = next_step(view, call.step, answer)
         if not isinstance(step, Phase):
             return step
@@ -117,21 +111,10 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
         crash_point("C4")
         return following
 
-    def _finish(self, row: Refund, verdict: Verdict, *, seen: int) -> Sequence[DomainEvent]:
-        done = verdict.status in (Refund.Status.SUCCEEDED, Refund.Status.FAILED)
-        claims.finish(
-            row,
-            status=verdict.status,
-            seen=seen,
-            due_in=verdict.due_in,
-            failure_code=verdict.failure_code,
-            blocked_reason=verdict.blocked_reason,
-            settled_at=Case(When(settled_at__isnull=True, then=Now()), default=F("settled_at"))
-            if done
-            else Value(None),
-        )
-        if verdict.blocked_reason:
-            logger.error("action=blocked refund=%s reason=%s", row.pk, verdict.blocked_reason)
+    def _fields(self, row: Refund, verdict: Verdict) -> dict[str, Any]:
+        return {"refund_id": row.refund_id, "failure_code": verdict.failure_code}
+
+    def _facts(self, row: Refund, verdict: Verdict) -> Sequence[DomainEvent]:
         event = _event(row, verdict) if verdict.status != row.status else None
         return [event] if event else []
 

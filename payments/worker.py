@@ -1,17 +1,13 @@
 """The payments worker: what the calls for a payment are, and what becomes of it."""
 
-import datetime as dt
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db.models.functions import Now
-from django.utils import timezone
 
 from outbox import claims
 from outbox.crash_points import calling, crash_point
-from outbox.database import database_now
 from outbox.events import DomainEvent
 from outbox.worker import Engine
 from payments import bank_caller, gateways, journal, services
@@ -33,22 +29,22 @@ _RECEIVED = {Phase.CREATE: "P3", Phase.CONFIRM: "P6", Phase.CANCEL: "P6", Phase.
 class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
     model = Payment
     max_calls = 4  # create, confirm, read, confirm again
+    learns = ("intent_id",)
 
     # --- decide -----------------------------------------------------------------------------------
 
     def _views(self, rows: Sequence[Payment]) -> dict[int, View]:
         """The journal is read once for all payments that have one."""
         known = [payment.pk for payment in rows if payment.attempts > 1 or payment.intent_id or payment.generation]
-        uses = journal.by_key(PaymentAttempt.objects.filter(payment__in=known, refund=None)) if known else {}
-        now = database_now() if uses else timezone.now()
-        return {payment.pk: self._view(payment, uses, now) for payment in rows}
+        uses = journal.uses_of_payments(known)
+        return {payment.pk: self._view(payment, uses) for payment in rows}
 
-    def _view(self, payment: Payment, uses: journal.Uses, now: dt.datetime) -> View:
+    def _view(self, payment: Payment, uses: journal.Uses) -> View:
         return View(
             status=payment.status,
             intent_id=payment.intent_id,
-            create=journal.key_use(uses.get(payment.create_key(), ()), now),
-            confirm=journal.key_use(uses.get(payment.confirm_key(), ()), now),
+            create=journal.key_use(uses.get(payment.create_key(), ())),
+            confirm=journal.key_use(uses.get(payment.confirm_key(), ())),
             latest_charge=payment.latest_charge,
             payment_method=payment.payment_method,
             attempts=payment.attempts,
@@ -63,7 +59,6 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
         if answer.intent is not None and not row.intent_id:
             # As soon as it is known: from now on the intent itself says what happened.
             row.intent_id = answer.intent.id
-            Payment.objects.filter(pk=row.pk, token=row.token).update(intent_id=row.intent_id)
         step = next_step(view, call.step.phase, answer)
         if not isinstance(step, Call):
             return step
@@ -89,23 +84,20 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
         return calls
 
     def _attempts(self, asked: Sequence[Asked[Payment, Call]]) -> list[PaymentAttempt]:
-        keys = []
-        for each in asked:
-            if each.step.renew:
-                each.row.generation += 1
-                Payment.objects.filter(pk=each.row.pk).update(generation=each.row.generation)
-            keys.append(self._key(each.row, each.step.phase))
-        sent = journal.bodies_sent({each.row.pk: key for each, key in zip(asked, keys, strict=True)})
+        renewed = [each.row for each in asked if each.step.renew]
+        for row in renewed:
+            row.generation += 1
+        claims.note(renewed, "generation")
         return [
             PaymentAttempt(
                 payment=each.row,
                 phase=each.step.phase,
-                key=key,
-                request=sent.get(key) or self._body(each.row, each.step.phase),
+                key=self._key(each.row, each.step.phase),
+                request=self._body(each.row, each.step.phase),
                 card_no=each.row.card_no,
                 worker=self._worker,
             )
-            for each, key in zip(asked, keys, strict=True)
+            for each in asked
         ]
 
     @staticmethod
@@ -160,25 +152,18 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
             crash_point("X3")
         return following
 
-    def _finish(self, row: Payment, verdict: Verdict, *, seen: int) -> Sequence[DomainEvent]:
-        fields: dict[str, object] = {}
-        if verdict.intent is not None:
-            fields["latest_charge"] = verdict.intent.latest_charge
-        code, final = verdict.failure_code, verdict.status in Payment.FINAL
-        claims.finish(
-            row,
-            status=verdict.status,
-            seen=seen,
-            due_in=verdict.due_in,
-            # A declined one that was only read keeps what its page says.
-            failure_code=row.failure_code if verdict.status == row.status == Payment.Status.DECLINED else code,
-            blocked_reason=verdict.blocked_reason,
-            action_url=verdict.intent.action_url if verdict.intent and not final else "",
-            settled_at=Now() if final else None,
-            **fields,
-        )
-        if verdict.blocked_reason:
-            logger.error("action=blocked payment=%s reason=%s", row.pk, verdict.blocked_reason)
+    def _fields(self, row: Payment, verdict: Verdict) -> dict[str, Any]:
+        intent, final = verdict.intent, verdict.status in Payment.FINAL
+        # A declined one that was only read keeps what its page says.
+        keeps = verdict.status == row.status == Payment.Status.DECLINED
+        return {
+            "intent_id": row.intent_id,
+            "latest_charge": intent.latest_charge if intent else row.latest_charge,
+            "failure_code": row.failure_code if keeps else verdict.failure_code,
+            "action_url": intent.action_url if intent and not final else "",
+        }
+
+    def _facts(self, row: Payment, verdict: Verdict) -> Sequence[DomainEvent]:
         event = _event(row, verdict)
         return [event] if event else []
 

@@ -270,6 +270,7 @@ class Screening(Claimable):
         "asking": frozenset({"passed", "failed", "pending", "unanswered"}),
     }
     FINAL = frozenset({Status.PASSED, Status.FAILED, Status.UNANSWERED})
+    TIMES: ClassVar = {"settled_at": FINAL}
     BELL = "screenings"
 
     public_id = models.UUIDField(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models.functions import Now
 
 from outbox import claims
+from outbox.claims import Result
 from outbox.crash_points import crash_point
 from outbox.database import database_now
 from outbox.loops import process_name
@@ -21,7 +21,7 @@ from outbox.worker import Engine
 from shop import screening_service
 from shop.acting import locked
 from shop.models import Order, Screening
-from shop.screening import Answer, Outcome, after_call, conclude
+from shop.screening import Answer, Outcome, Verdict, after_call, conclude
 from shop.screening_service import Question, ScreeningService, question
 
 logger = logging.getLogger(__name__)
@@ -69,46 +69,50 @@ class ScreeningCaller:
             orders = locked([call.screening.order_id for call, _ in results])
             held = claims.held(Screening, [call.screening for call, _ in results])
             now = database_now()
+            verdicts = []
             for call, answer in results:
                 screening = held.get(call.screening.pk)
                 if screening is None:
                     logger.warning("action=claim_lost screening=%s", call.screening.pk)
                     continue
-                self._finish(screening, answer, seen=call.screening.nudges, now=now, order=orders[screening.order_id])
+                verdict = after_call(answer, attempts=screening.attempts, age=now - screening.created_at)
+                verdicts.append((call, screening, answer, verdict))
+            claims.finish([self._result(*each) for each in verdicts])
+            for _, screening, answer, verdict in verdicts:
+                if answer.outcome != Outcome.ANSWERED:
+                    logger.warning("action=no_answer screening=%s outcome=%s", screening.pk, answer.outcome)
+                if verdict.status in Screening.FINAL:
+                    conclude(screening, order=orders[screening.order_id], result=verdict.status, answer=answer)
         crash_point("S2")
         return []
 
-    def _finish(self, screening: Screening, answer: Answer, *, seen: int, now: dt.datetime, order: Order) -> None:
-        """Write what the answer means, by token, and what follows for the order. Raises ClaimLost."""
-        verdict = after_call(answer, attempts=screening.attempts, age=now - screening.created_at)
-        final = verdict.status in Screening.FINAL
-        claims.finish(
-            screening,
+    @staticmethod
+    def _result(call: ScreeningCall, screening: Screening, answer: Answer, verdict: Verdict) -> Result:
+        return Result(
+            row=screening,
             status=verdict.status,
-            seen=seen,
+            seen=call.screening.nudges,
             due_in=verdict.due_in,
-            outcome=answer.outcome,
-            detail=answer.detail,
-            check_id=answer.check_id,
-            settled_at=Now() if final else None,
+            fields={"outcome": answer.outcome, "detail": answer.detail, "check_id": answer.check_id},
         )
-        if answer.outcome != Outcome.ANSWERED:
-            logger.warning("action=no_answer screening=%s outcome=%s", screening.pk, answer.outcome)
-        if final:
-            conclude(screening, order=order, result=verdict.status, answer=answer)
 
     def unrecordable(self, call: ScreeningCall, answer: Answer, error: Exception) -> None:
         with transaction.atomic():
-            for screening in claims.held(Screening, [call.screening]).values():
-                claims.finish(
-                    screening,
-                    status=Screening.Status.PENDING,
-                    seen=call.screening.nudges,
-                    due_in=None,
-                    outcome=answer.outcome,
-                    detail=answer.detail,
-                    blocked_reason=f"our own error while recording the service's answer: {error!r}",
-                )
+            held = claims.held(Screening, [call.screening])
+            reason = f"our own error while recording the service's answer: {error!r}"
+            claims.finish(
+                [
+                    Result(
+                        row=screening,
+                        status=Screening.Status.PENDING,
+                        seen=call.screening.nudges,
+                        due_in=None,
+                        blocked_reason=reason,
+                        fields={"outcome": answer.outcome, "detail": answer.detail},
+                    )
+                    for screening in held.values()
+                ]
+            )
 
 
 def make_engine(*, service: ScreeningService | None = None) -> Engine[ScreeningCall, Answer]:

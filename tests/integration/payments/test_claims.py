@@ -8,7 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from outbox import claims
-from outbox.claims import ClaimLost
+from outbox.claims import ClaimLost, Result
 from payments.models import Payment
 from tests.integration.payments.scene import Scene
 from tests.threads import together
@@ -28,7 +28,7 @@ def end_lease() -> None:
 
 def finish(row: Payment, *, status: str = Status.UNKNOWN, due_in: dt.timedelta | None = LEASE) -> None:
     with transaction.atomic():
-        claims.finish(row, status=status, seen=row.nudges, due_in=due_in)
+        claims.finish([Result(row=row, status=status, seen=row.nudges, due_in=due_in)])
 
 
 def is_due(payment: Payment) -> bool:
