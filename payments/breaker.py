@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Subquery
+from django.db.models import Subquery
 from django.db.models.functions import Now
 
-from outbox import decisions
+from outbox import decisions, prepared
 from outbox.backoff import Backoff
 from outbox.loops import process_name
 from payments import gateways
@@ -85,10 +85,17 @@ def read() -> Position:
     return Position(flows=row.status not in Breaker.STOPS, retry_at=row.retry_at, now=row.now)
 
 
+# Asked by every page on which something can be bought.
+_OPEN_FOR = b"""
+SELECT statement_timestamp() - open_since FROM payments_breaker
+WHERE gateway = %(gateway)s AND status = ANY (%(stops)s::text[])
+"""
+
+
 def open_for() -> dt.timedelta | None:
     """For how long nothing has been charged; None while charges flow."""
-    row = Breaker.objects.filter(gateway=GATEWAY, status__in=Breaker.STOPS).annotate(age=Now() - F("open_since"))
-    return row.values_list("age", flat=True).first()
+    rows = prepared.run(_OPEN_FOR, {"gateway": GATEWAY, "stops": sorted(Breaker.STOPS)})
+    return rows[0][0] if rows else None
 
 
 def take_probe(position: Position) -> bool:

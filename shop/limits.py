@@ -10,25 +10,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from outbox import prepared
 from shop.models import TryCount
 
 HOUR, MINUTE = 3600, 60
 # Bits. Who gets one IPv6 address gets at least such a network of them (RFC 6177), and could use each once.
 IPV6_SUBSCRIBER = 64
 
-_COUNT = """
+# A counter that a crash forgets does no harm, and one shared by everybody must not wait for the disk: the commit of a
+# transaction that has counted does not.
+_COUNT = b"""
     INSERT INTO shop_trycount AS counted (source, ends_at, tries)
-    SELECT source, ends_at, 1 FROM unnest(%s::text[], %s::timestamptz[], %s::int[]) AS given (source, ends_at, most)
+    SELECT source, ends_at, 1
+    FROM unnest(%(sources)s::text[], %(ends)s::timestamptz[]) AS given (source, ends_at)
     ON CONFLICT (source, ends_at) DO UPDATE SET tries = counted.tries + 1
     WHERE counted.tries < (
-        SELECT most FROM unnest(%s::text[], %s::int[]) AS allowed (source, most) WHERE allowed.source = counted.source
+        SELECT most FROM unnest(%(sources)s::text[], %(most)s::int[]) AS allowed (source, most)
+        WHERE allowed.source = counted.source
     )
-    RETURNING source
+    RETURNING source, set_config('synchronous_commit', 'off', true)
 """
 
 
@@ -67,14 +72,15 @@ def take(*limits: Limit, now: dt.datetime) -> None:
     active = [limit for limit in limits if limit.most > 0]
     if not active:
         return
-    sources = [limit.source for limit in active]
-    ends, most = [limit.ends_at(now) for limit in active], [limit.most for limit in active]
-    with transaction.atomic(), connection.cursor() as cursor:
-        # A counter that a crash forgets does no harm, and one shared by everybody must not wait for the disk.
-        cursor.execute("SET LOCAL synchronous_commit TO off")
-        cursor.execute(_COUNT, [sources, ends, most, sources, most])
-        counted = {source for (source,) in cursor.fetchall()}
-        full = [end for source, end in zip(sources, ends, strict=True) if source not in counted]
+    ends = {limit.source: limit.ends_at(now) for limit in active}
+    given = {
+        "sources": list(ends),
+        "ends": [end.isoformat() for end in ends.values()],
+        "most": [str(limit.most) for limit in active],
+    }
+    with transaction.atomic():
+        counted = {source for source, _ in prepared.run(_COUNT, given)}
+        full = [end for source, end in ends.items() if source not in counted]
         if full:
             raise TooManyTries(max(1, round((max(full) - now).total_seconds())))
 
