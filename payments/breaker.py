@@ -8,7 +8,7 @@ longer, up to a bound.
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -85,16 +85,15 @@ def read() -> Position:
     return Position(flows=row.status not in Breaker.STOPS, retry_at=row.retry_at, now=row.now)
 
 
-# Asked by every page on which something can be bought.
-_OPEN_FOR = b"""
-SELECT statement_timestamp() - open_since FROM payments_breaker
-WHERE gateway = %(gateway)s AND status = ANY (%(stops)s::text[])
-"""
+# SQL and its parameters, asked wherever something can be bought.
+STOPPED = "FROM payments_breaker WHERE gateway = %(gateway)s AND status = ANY (%(stops)s::text[])"
+ASKED: Mapping[str, str | list[str]] = {"gateway": GATEWAY, "stops": sorted(Breaker.STOPS)}
+_OPEN_FOR = f"SELECT statement_timestamp() - open_since {STOPPED}".encode()
 
 
 def open_for() -> dt.timedelta | None:
     """For how long nothing has been charged; None while charges flow."""
-    rows = prepared.run(_OPEN_FOR, {"gateway": GATEWAY, "stops": sorted(Breaker.STOPS)})
+    rows = prepared.run(_OPEN_FOR, ASKED)
     return rows[0][0] if rows else None
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from outbox import prepared
 from payments.models import Payment, Refund
 from shop.models import Order, OrderLine, Product, Shipment, ShippingMethod, Stock
 from shop.services import CartLine
@@ -105,13 +104,9 @@ def order_by_checkout_token(checkout_token: uuid.UUID) -> Order | None:
     return Order.objects.prefetch_related("lines").filter(checkout_token=checkout_token).first()
 
 
-_IS_ORDERED = b"SELECT EXISTS (SELECT FROM shop_order WHERE checkout_token = %(token)s::uuid)"
-
-
 def is_ordered(checkout_token: uuid.UUID) -> bool:
     """Whether this checkout has become an order already."""
-    ((found,),) = prepared.run(_IS_ORDERED, {"token": str(checkout_token)})
-    return bool(found)
+    return Order.objects.filter(checkout_token=checkout_token).exists()
 
 
 def orders(ids: Iterable[int]) -> dict[int, Order]:
