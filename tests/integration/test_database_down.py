@@ -97,14 +97,15 @@ def test_a_session_that_cannot_be_saved_is_said_too() -> None:
     assert shopper.client.session["cart"]["lines"] == {str(lamp.pk): 3}
 
 
-def test_an_order_whose_answer_was_lost_is_found_by_sending_the_form_again() -> None:
-    """Committed; then the cart could not be emptied, so the shopper was told 503."""
+def test_an_order_whose_cart_could_not_be_emptied_is_not_placed() -> None:
+    """They are one transaction: sent again, it is one order."""
     shopper = careful(Shopper())
     shopper.put(offer())
     data = shopper.filled()
     with lost_when_a_session_is_saved():
         assert is_honest(shopper.send(data))
-    order = Order.objects.get()
-    assert shopper.send(data)["Location"] == order.get_absolute_url()
+    assert not Order.objects.exists()
+    assert shopper.client.session["cart"]["lines"]
+    assert shopper.send(data)["Location"] == Order.objects.get().get_absolute_url()
     assert Order.objects.count() == Payment.objects.count() == 1
     assert not shopper.client.session.get("cart")

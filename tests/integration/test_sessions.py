@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.utils import timezone
 
 from shop import sessions
@@ -75,3 +76,39 @@ def test_a_login_changes_the_key_and_a_logout_ends_it(engine: type[db.SessionSto
     assert not list(engine(before).keys())
     session.flush()
     assert not Session.objects.exists()
+
+
+def test_what_was_written_with_something_else_is_not_written_again() -> None:
+    session = sessions.SessionStore(made(sessions.SessionStore).session_key)
+    session.save_without("cart")
+    stored = db.SessionStore(session.session_key)
+    assert set(stored.keys()) == CART.keys() - {"cart"}
+    assert set(session.keys()) == CART.keys()
+    del session["cart"]
+    Session.objects.update(session_data="untouched")
+    session.save()
+    assert Session.objects.get().session_data == "untouched"
+    session["more"] = 1
+    session.save()
+    assert db.SessionStore(session.session_key)["more"] == 1
+
+
+def test_what_was_not_committed_leaves_everything_in_it() -> None:
+    session = sessions.SessionStore(made(sessions.SessionStore).session_key)
+    with transaction.atomic():
+        session.save_without("cart")
+        transaction.set_rollback(True)
+    assert dict(db.SessionStore(session.session_key).items()) == CART
+    session["more"] = 1
+    session.save()
+    assert dict(db.SessionStore(session.session_key).items()) == {**CART, "more": 1}
+
+
+def test_one_that_ended_before_it_could_be_written_with_something_else_says_so_later() -> None:
+    session = sessions.SessionStore(made(sessions.SessionStore).session_key)
+    assert session["cart"]
+    Session.objects.all().delete()
+    session.save_without("cart")
+    del session["cart"]
+    with pytest.raises(UpdateError):
+        session.save()
