@@ -8,12 +8,12 @@ longer, up to a bound.
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Subquery
+from django.db.models import Subquery
 from django.db.models.functions import Now
 
 from outbox import decisions, prepared
@@ -90,10 +90,16 @@ def read() -> Position:
     return Position(flows=status not in Breaker.STOPS, retry_at=retry_at, now=now)
 
 
+# SQL and its parameters, asked wherever something can be bought.
+STOPPED = "FROM payments_breaker WHERE gateway = %(gateway)s AND status = ANY (%(stops)s::text[])"
+ASKED: Mapping[str, str | list[str]] = {"gateway": GATEWAY, "stops": sorted(Breaker.STOPS)}
+_OPEN_FOR = f"SELECT statement_timestamp() - open_since {STOPPED}".encode()
+
+
 def open_for() -> dt.timedelta | None:
     """For how long nothing has been charged; None while charges flow."""
-    row = Breaker.objects.filter(gateway=GATEWAY, status__in=Breaker.STOPS).annotate(age=Now() - F("open_since"))
-    return row.values_list("age", flat=True).first()
+    rows = prepared.run(_OPEN_FOR, ASKED)
+    return rows[0][0] if rows else None
 
 
 def take_probe(position: Position) -> bool:

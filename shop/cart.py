@@ -74,6 +74,10 @@ class Cart(Mapping[int, int]):
         self._id = ""
         self._save()
 
+    def leave(self) -> None:
+        """Write the session as it is without the cart, in the order's transaction; `clear` follows its commit."""
+        self._session.save_without(_KEY)  # type: ignore[attr-defined]  # of settings.SESSION_ENGINE
+
     def clear(self) -> None:
         """Empty the cart; the next one has another id."""
         self._session.pop(_KEY, None)

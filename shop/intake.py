@@ -10,6 +10,10 @@ from payments import breaker
 RETRY_AFTER = dt.timedelta(minutes=1)
 
 
+class Stopped(Exception):
+    """No order is taken now."""
+
+
 def stopped() -> bool:
     """True when charges have waited for longer than INTAKE_STOP_MINUTES."""
     waiting = breaker.open_for()

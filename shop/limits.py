@@ -8,28 +8,38 @@ import datetime as dt
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
+from outbox import prepared
 from shop.models import TryCount
 
 HOUR, MINUTE = 3600, 60
 # Bits. Who gets one IPv6 address gets at least such a network of them (RFC 6177), and could use each once.
 IPV6_SUBSCRIBER = 64
 
-_COUNT = """
-    INSERT INTO shop_trycount AS counted (source, ends_at, tries)
-    SELECT source, ends_at, 1 FROM unnest(%s::text[], %s::timestamptz[], %s::int[]) AS given (source, ends_at, most)
-    ON CONFLICT (source, ends_at) DO UPDATE SET tries = counted.tries + 1
-    WHERE counted.tries < (
-        SELECT most FROM unnest(%s::text[], %s::int[]) AS allowed (source, most) WHERE allowed.source = counted.source
-    )
-    RETURNING source
+# SQL for a statement's head and tail: the limits, and how a try is counted against each; it returns those that it was
+# counted against. They come as JSON: arrays, whose length PostgreSQL can see, would be planned anew each time. A
+# counter that a crash forgets does no harm, and one shared by everybody must not wait for the disk: who has counted
+# does not.
+GIVEN = """
+WITH given AS MATERIALIZED (
+    SELECT * FROM ROWS FROM (json_to_recordset(%(limits)s::json) AS (source text, ends_at timestamptz, most int))
+        WITH ORDINALITY AS given (source, ends_at, most, place)
+)"""
+COUNTED = """
+ON CONFLICT (source, ends_at) DO UPDATE SET tries = counted.tries + 1
+WHERE counted.tries < (SELECT most FROM given WHERE given.source = counted.source)
+RETURNING source, set_config('synchronous_commit', 'off', true)
 """
+_COUNT = f"""{GIVEN}
+INSERT INTO shop_trycount AS counted (source, ends_at, tries) SELECT source, ends_at, 1 FROM given ORDER BY place
+{COUNTED}""".encode()  # noqa: S608 - our own text
 
 
 class TooManyTries(Exception):
@@ -65,29 +75,39 @@ def take(*limits: Limit, now: dt.datetime) -> None:
     Callers name limits of one purpose in one order: the rows are locked in it.
     """
     active = [limit for limit in limits if limit.most > 0]
-    if not active:
+    if active:
+        with transaction.atomic():
+            expect_all(active, prepared.run(_COUNT, parameters(active, now=now)), now=now)
+
+
+def parameters(limits: Sequence[Limit], *, now: dt.datetime) -> dict[str, str]:
+    """For a statement that begins with GIVEN."""
+    rows = ({"source": each.source, "ends_at": each.ends_at(now), "most": each.most} for each in limits)
+    return {"limits": prepared.as_json(rows)}
+
+
+def expect_all(limits: Sequence[Limit], counted: Sequence[tuple[Any, ...]], *, now: dt.datetime) -> None:
+    """Raises TooManyTries unless all were counted; the sources of those that were are the first column."""
+    if len(counted) == len(limits):
         return
-    sources = [limit.source for limit in active]
-    ends, most = [limit.ends_at(now) for limit in active], [limit.most for limit in active]
-    with transaction.atomic(), connection.cursor() as cursor:
-        # A counter that a crash forgets does no harm, and one shared by everybody must not wait for the disk.
-        cursor.execute("SET LOCAL synchronous_commit TO off")
-        cursor.execute(_COUNT, [sources, ends, most, sources, most])
-        counted = {source for (source,) in cursor.fetchall()}
-        full = [end for source, end in zip(sources, ends, strict=True) if source not in counted]
-        if full:
-            raise TooManyTries(max(1, round((max(full) - now).total_seconds())))
+    sources = {source for source, *_ in counted}
+    ends_at = max(limit.ends_at(now) for limit in limits if limit.source not in sources)
+    raise TooManyTries(max(1, round((ends_at - now).total_seconds())))
 
 
 def take_card_try(request: HttpRequest, *, now: dt.datetime) -> None:
     """Count a card that is about to be given to the bank. Raises TooManyTries."""
+    take(*of_cards(request), now=now)
+
+
+def of_cards(request: HttpRequest) -> list[Limit]:
+    """What a card is counted against."""
     session = request.session.session_key
-    take(
+    return [
         Limit(what="address", who=client_address(request), most=settings.CARD_TRIES_PER_ADDRESS, seconds=HOUR),
         *(_session(session) if session else ()),
         Limit(what="all", who="", most=settings.CARD_TRIES_GLOBAL, seconds=MINUTE),
-        now=now,
-    )
+    ]
 
 
 def _session(key: str) -> Sequence[Limit]:

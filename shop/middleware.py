@@ -2,6 +2,7 @@
 and who caused what."""
 
 from collections.abc import Callable
+from functools import cached_property
 
 from django.conf import settings
 from django.core.exceptions import BadRequest
@@ -74,12 +75,15 @@ class TraceMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        traceparent = request.headers.get("traceparent", "")
-        with context.bound(context.Context.new(actor=_actor(request), traceparent=traceparent)):
+        traceparent = request.META.get("HTTP_TRACEPARENT", "")
+        with context.bound(context.Context.new(actor=self._actor(request), traceparent=traceparent)):
             return self._get_response(request)
 
+    @cached_property
+    def _admin(self) -> str:
+        return reverse("admin:index")
 
-def _actor(request: HttpRequest) -> str:
-    if request.path.startswith(reverse("admin:index")) and request.user.is_authenticated:
-        return f"operator:{request.user.get_username()}"
-    return "shopper"
+    def _actor(self, request: HttpRequest) -> str:
+        if request.path.startswith(self._admin) and request.user.is_authenticated:
+            return f"operator:{request.user.get_username()}"
+        return "shopper"

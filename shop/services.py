@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -89,13 +89,15 @@ def place_order(
     shipping_code: str,
     payment_method: str,
     expected_total: int,
+    along: Callable[[], object] | None = None,
 ) -> Placed:
     """Write the order and everything that follows from it, or find it written already.
 
     The same `checkout_token` with the same content gives the same order, however often and however
     concurrently it is sent; that also makes a retry after a lost COMMIT acknowledgement safe. Prices come from
     the database; `expected_total` (minor units, with shipping) is what the shopper saw. Goods that are short
-    do not raise: the order is kept as `cancelled`, without a payment, and `unavailable` names them.
+    do not raise: the order is kept as `cancelled`, without a payment, and `unavailable` names them. `along` writes what
+    becomes true with a new order whose goods are there, in its transaction.
 
     Raises CheckoutConflict, PriceChanged, or CheckoutRefused for a cart or shipping method that cannot be
     ordered.
@@ -117,6 +119,8 @@ def place_order(
             placed = _place_step_by_step(order, sold, shipping_code, payment_method)
         if placed.repeated:
             return placed
+        if along is not None and not placed.unavailable:
+            along()
         crash_point("O1")
     crash_point("O2")
     return placed

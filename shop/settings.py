@@ -227,6 +227,7 @@ Q_CLUSTER = {
 # Off only where the store is tried out on one machine; a live Stripe key refuses to run without it.
 STORE_HTTPS = env.bool("STORE_HTTPS", default=True)
 
+SESSION_ENGINE = "shop.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = STORE_HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if STORE_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = STORE_HTTPS

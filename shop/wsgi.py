@@ -22,7 +22,8 @@ class Request(WSGIRequest):
     def __init__(self, environ: dict[str, Any]) -> None:
         try:
             super().__init__(environ)
-            QueryDict(b"%ff", encoding=self.encoding)  # as it will read the form
+            if self.encoding is not None:
+                QueryDict(b"%ff", encoding=self.encoding)  # as it will read the form
         except (LookupError, ValueError, SuspiciousOperation):
             environ["CONTENT_TYPE"] = ""
             vars(self).pop("_encoding", None)

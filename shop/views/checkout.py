@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from outbox.crash_points import crash_point
 from payments.money import AmountNotChargeable
-from shop import intake, limits, selectors
+from shop import admission, intake, limits, selectors
 from shop.cart import Cart
 from shop.forms import CheckoutForm
 from shop.models import Order, ShippingMethod
@@ -53,11 +53,8 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
         return _page(request, form, cart.lines, status=409)
     lines = _lines(earlier) if earlier else cart.lines
     try:
-        # The same order, sent again, brings no other card, and is found whatever the bank does.
-        if not selectors.is_ordered(form.cleaned_data["checkout_token"]):
-            if intake.stopped():
-                return _closed(request)
-            limits.take_card_try(request, now=timezone.now())
+        if earlier is None:
+            admission.admit(request, checkout_token=form.cleaned_data["checkout_token"], now=timezone.now())
         placed = place_order(
             checkout_token=form.cleaned_data["checkout_token"],
             lines=lines,
@@ -65,7 +62,10 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
             shipping_code=form.shipping_code,
             payment_method=form.payment_method_id,
             expected_total=form.expected_total,
+            along=cart.leave if earlier is None else None,
         )
+    except intake.Stopped:
+        return _closed(request)
     except limits.TooManyTries as too_many:
         return errors.too_many_tries(request, retry_after=too_many.retry_after)
     except (CheckoutRefused, AmountNotChargeable) as refused:

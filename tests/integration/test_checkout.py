@@ -10,12 +10,14 @@ import pytest
 from django.db import connection
 from django.http import HttpResponse
 
+from outbox import crash_points
 from outbox.models import OutboxRecord
 from payments.models import Payment
 from shop.models import Order, OrderLine, Product, ShippingMethod, Stock
 from shop.services import MAX_QUANTITY
 from tests.integration.orders import SHIPPING, offer
 from tests.integration.shopper import ANSWERS, Shopper, checkout_form, read
+from tests.integration.test_placement import sent_to_the_server
 from tests.threads import together
 
 pytestmark = pytest.mark.django_db
@@ -146,6 +148,44 @@ def test_another_shopper_cannot_send_my_checkout_as_theirs() -> None:
     data = {**theirs.filled(), "checkout_token": mine.filled()["checkout_token"]}
     assert theirs.send(data).status_code == 409
     assert nothing_written()
+
+
+@at_once
+def test_one_order_is_six_statements_and_two_commits(settings: Any) -> None:
+    """The session is read, the try counted; between BEGIN and COMMIT the order is written and the cart emptied."""
+    settings.CARD_TRIES_PER_SESSION = 10
+    shopper = Shopper()
+    shopper.order(offer())
+    shopper.put(offer())
+    data = shopper.filled()
+    sent = sent_to_the_server(lambda: shopper.send(data))
+    assert sent == ["Bind", "Bind", "Query", "Bind", "Bind", "Query"]
+    assert Order.objects.count() == 2
+
+
+class NotCommitted(Exception):
+    """Nobody knows why."""
+
+
+@at_once
+def test_a_cart_stays_until_its_order_is_there() -> None:
+    """They are one transaction, whatever ends it."""
+    shopper = ready(offer())
+    shopper.client.raise_request_exception = False
+    data = shopper.filled()
+
+    def give_up(name: str) -> None:
+        if name == "O1":
+            raise NotCommitted
+
+    with crash_points.watching(give_up):
+        assert shopper.send(data).status_code == 500
+    assert nothing_written()
+    assert len(_lines_in_session(shopper)) == 1
+    with crash_points.watching(lambda name: seen.update({name: bool(shopper.client.session.get("cart"))})):
+        seen: dict[str, bool] = {}
+        assert shopper.send(data)["Location"] == Order.objects.get().get_absolute_url()
+    assert (seen["O2"], seen["O3"]) == (False, False)
 
 
 # --- sold out ------------------------------------------------------------------------------------
