@@ -74,7 +74,7 @@ BEGIN
     p.id := nextval(pg_get_serial_sequence('payments_payment', 'id'));
     p.public_id := gen_random_uuid();
     p.order_id := o.id;
-    p.reference := 'O-' || lpad(o.id::text, 6, '0');
+    p.reference := 'O-' || lpad(o.id::text, greatest(6, length(o.id::text)), '0');
     p.amount := o.total;
     p.created_at := statement_timestamp();
     p.headers := p.headers || jsonb_build_object('correlation_id', story, 'traceparent',

@@ -15,6 +15,9 @@ from django.db import connection, models
 Row = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=models.Model)
 
+# Django's own cursors put parameters into the statement's text, which cannot be prepared.
+cursor_class: type[psycopg.Cursor[tuple[Any, ...]]] = psycopg.Cursor
+
 
 @functools.cache
 def _defaults(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
@@ -99,7 +102,6 @@ def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tup
     Raises what Django's own cursors raise.
     """
     connection.ensure_connection()
-    # Django's cursors put parameters into the statement's text, which cannot be prepared.
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    with connection.wrap_database_errors, cursor_class(connection.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True, binary=True)
         return cursor.fetchall() if cursor.description else []

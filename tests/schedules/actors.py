@@ -17,7 +17,9 @@ from typing import Any
 
 import requests
 from django.db import connection
-from psycopg import ClientCursor
+from psycopg import ClientCursor, Cursor
+
+from outbox import prepared
 
 Program = Callable[[], None]
 
@@ -63,8 +65,8 @@ def current() -> "Actor | None":
     return actor
 
 
-class Recorded(ClientCursor[Any]):
-    """The cursor of an actor's connection."""
+class _Recorded(Cursor[Any]):
+    """What an actor asks, and what it is told."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
         actor = current()
@@ -86,6 +88,14 @@ class Recorded(ClientCursor[Any]):
                     actor.learn(answer.get_value(row, column) or b"\0")
         actor.regain_baton()
         return result
+
+
+class Recorded(_Recorded, ClientCursor[Any]):
+    """The cursor of an actor's connection."""
+
+
+class RecordedPrepared(_Recorded):
+    """The cursor of prepared statements, of whichever thread."""
 
 
 class Actor:
@@ -206,4 +216,5 @@ class Actor:
             self.must_live()
             return original({**parameters, "cursor_factory": Recorded})
 
+        prepared.cursor_class = RecordedPrepared
         connection.get_new_connection = get_new_connection  # type: ignore[assignment,method-assign]  # of this thread alone
