@@ -33,7 +33,7 @@ ORDER BY place
 
 def admit(request: HttpRequest, *, checkout_token: uuid.UUID, now: dt.datetime) -> None:
     """Count the card of a checkout that may go on. The same order, sent again, brings no other card: it is not counted,
-    and goes on whatever the bank does. Raises intake.Stopped or limits.TooManyTries; nothing was counted then."""
+    and goes on whatever the bank does. Raises intake.Stopped or limits.TooManyTries."""
     if not _count_at_once(request, checkout_token, now):
         _admit_step_by_step(request, checkout_token, now)
 

@@ -2,7 +2,9 @@
 
 import datetime as dt
 import itertools
+import queue
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from shop.limits import TooManyTries
 from shop.models import TryCount
 from shop.sessions import SessionStore
 from tests.integration.orders import offer, place
+from tests.local.waiting import wait_until
 from tests.threads import repeated
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +104,36 @@ def test_of_many_at_once_only_so_many_pass(before: int, settings: Any) -> None:
     assert {source.partition(":")[0]: tries for source, tries in counted.items()}["address"] == 3
     if before:
         assert set(counted.values()) == {3}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_counter_that_is_being_raised_is_waited_for_before_any_is(settings: Any) -> None:
+    settings.CARD_TRIES_PER_ADDRESS, settings.CARD_TRIES_PER_SESSION, settings.CARD_TRIES_GLOBAL = 2, 100, 100
+    assert admit(from_shopper(), uuid.uuid4()) is None
+    before = set(TryCount.objects.exclude(source__startswith="address").values_list("source", "tries"))
+    backend: queue.Queue[int] = queue.Queue()
+
+    def second() -> Any:
+        connection.ensure_connection()
+        backend.put(connection.connection.info.backend_pid)
+        try:
+            return admit(from_shopper(), uuid.uuid4())
+        finally:
+            connection.close()
+
+    def is_waiting(pid: int) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT cardinality(pg_blocking_pids(%s))", [pid])
+            return bool(cursor.fetchone()[0])
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        with transaction.atomic():
+            limits.take(limits.of_cards(from_shopper())[0], now=NOON)
+            answer = pool.submit(second)
+            pid = backend.get(timeout=30)
+            wait_until(lambda: is_waiting(pid))
+        assert answer.result()[0] is TooManyTries
+    assert set(TryCount.objects.exclude(source__startswith="address").values_list("source", "tries")) == before
 
 
 @pytest.mark.django_db(transaction=True)
