@@ -1,3 +1,4 @@
+import gc
 import signal
 import sys
 import threading
@@ -60,6 +61,8 @@ class Command(StoreCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        # What was loaded so far stays: each full collection of garbage would look through all of it again.
+        gc.freeze()
         # Daemons, so that a second Ctrl-C really ends the process.
         threads = [threading.Thread(target=loop.run, name=loop.name, daemon=True) for loop in loops]
         for thread in threads:
