@@ -4,8 +4,9 @@ PAYMENTS = """
 INSERT INTO payments_payment (id, claimed_by, attempts, nudges, blocked_reason, headers, public_id, order_id, reference,
     amount, currency, status, payment_method, card_no, generation, return_url, intent_id, latest_charge, action_url,
     failure_code, created_at, settled_at)
-SELECT payment_id, '', 1 + second_card::int, 1, '', headers, payment, id, 'O-' || lpad(id::text, greatest(6, length(id::text)), '0'), total,
-    %(currency)s, CASE WHEN paid THEN 'succeeded' WHEN kind = 'expired' THEN 'canceled' ELSE 'failed' END,
+SELECT payment_id, '', 1 + second_card::int, 1, '', headers, payment, id,
+    'O-' || lpad(id::text, greatest(6, length(id::text)), '0'), total, %(currency)s,
+    CASE WHEN paid THEN 'succeeded' WHEN kind = 'expired' THEN 'canceled' ELSE 'failed' END,
     'pm_' || left(md5('card' || n), 24), 1 + second_card::int, 0, %(address)s || '/orders/' || left(token, 22) || '/',
     intent, CASE WHEN paid THEN 'ch_' || left(md5('charge' || n), 24) ELSE '' END, '',
     CASE kind WHEN 'expired' THEN 'insufficient_funds' WHEN 'failed' THEN 'intent_canceled' ELSE '' END, at,
@@ -102,12 +103,13 @@ MESSAGES = """
 INSERT INTO notifications_message (id, claimed_by, attempts, nudges, blocked_reason, headers, public_id, order_id,
     order_number, event_id, template, once, rather_twice, status, recipient, recipient_name, subject, text, html, data,
     provider_id, created_at, sent_at)
-SELECT id, '', 1, 0, '', headers, md5('message' || event_id)::uuid, order_id, 'O-' || lpad(order_id::text, greatest(6, length(order_id::text)), '0'),
-    event_id, template, once, rather_twice, status, email, name, 'About your order O-' || lpad(order_id::text, greatest(6, length(order_id::text)), '0'),
+SELECT id, '', 1, 0, '', headers, md5('message' || event_id)::uuid, order_id, number, event_id, template, once,
+    rather_twice, status, email, name, 'About your order ' || number,
     'Hello ' || name || ', this is ' || template || ' of your order.', '<p>Hello ' || name || ', this is ' || template
     || ' of your order.</p>', '{}', CASE WHEN status = 'sent' THEN left(md5('provider' || id), 22) ELSE '' END, at,
     CASE WHEN status = 'sent' THEN at + interval '200 ms' END
-FROM mail ORDER BY id
+FROM mail, LATERAL (SELECT 'O-' || lpad(order_id::text, greatest(6, length(order_id::text)), '0')) AS told(number)
+ORDER BY id
 """
 
 MAIL_ATTEMPTS = """

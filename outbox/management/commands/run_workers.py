@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import sys
@@ -61,6 +62,8 @@ class Command(StoreCommand):
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+        # What was loaded so far stays: each full collection of garbage would look through all of it again.
+        gc.freeze()
         # Daemons, so that a loop that cannot end does not keep the process alive.
         threads = [threading.Thread(target=loop.run, name=loop.name, daemon=True) for loop in loops]
         for thread in threads:

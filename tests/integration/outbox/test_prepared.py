@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import models, transaction
 
@@ -9,6 +10,7 @@ from outbox import prepared
 from shop import selectors
 from shop.acting import locked
 from shop.models import Order, OrderLine, ShippingMethod
+from tests.database_url import database_url
 from tests.integration.orders import offer, place
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,8 +41,14 @@ def test_a_model_that_was_read_is_a_model() -> None:
     assert order.city == "Berlin"
     assert read.shipping_method == order.shipping_method
     assert list(read.lines.all()) == list(order.lines.all())
-    with transaction.atomic():
+
+
+def test_orders_are_locked_until_the_transaction_ends() -> None:
+    order, other = place(offer()).order, place(offer()).order
+    with transaction.atomic(), psycopg.connect(database_url(), autocommit=True) as somebody:
         assert locked([order.pk, 0]) == {order.pk: order}
+        free = somebody.execute("SELECT id FROM shop_order FOR NO KEY UPDATE SKIP LOCKED").fetchall()
+        assert free == [(other.pk,)]
 
 
 def test_orders_with_their_lines_and_shipping() -> None:
