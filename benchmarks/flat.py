@@ -21,15 +21,15 @@ from psycopg import sql
 from benchmarks import flat_sql
 from benchmarks.children import ROOT, ChildFailed, Task, run
 from benchmarks.flat_child import CLAIMED
-from benchmarks.server import Server
+from benchmarks.server import KEPT, Server
 
 STEPS = ("claim payments", "claim messages", "relay", "read", "lists", "order page")
 # A step that does nothing: what looking at the counters costs is taken off.
 NOTHING = "nothing"
 # A store that has just opened has fewer orders in its history than any other: enough to fill most lists' pages.
 NEW = 1000
-# Steps of a kind in each state. Their median is steady with a dozen.
-ROUNDS = 15
+# Steps of a kind in each state. Their median is steady with a dozen. Even, so that each state is first in half of them.
+ROUNDS = 16
 # Turns after which a worker's memory is looked at, and looked at again.
 TURNS = (50, 500)
 # Orders a second that are loaded at the very least, on a busy machine.
@@ -78,17 +78,25 @@ class Flat:
         return {"history": self.series(), "states": [asdict(each) for each in self.states], "memory": self.memory}
 
 
-def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[str], None] = lambda what: None) -> Flat:
-    """Histories of a thousand orders and of ever ten times more, up to `orders`. Raises ChildFailed."""
+def measure(
+    server: Server,
+    *,
+    orders: int,
+    in_flight: int,
+    keep: bool = False,
+    saying: Callable[[str], None] = lambda what: None,
+) -> Flat:
+    """Histories of a thousand orders and of ever ten times more, up to `orders`. `keep`: what is loaded stays on the
+    server, for this and every later run to measure on a copy of it. Raises ChildFailed."""
     sizes = [orders]
     while sizes[0] // 10 > NEW:
         sizes.insert(0, sizes[0] // 10)
     states = []
     saying(f"loading {NEW:,} orders")
-    with _history(server, NEW, name="new") as new:
+    with _history(server, NEW, name="new", keep=keep) as new:
         for size in sizes:
             saying(f"loading {size:,} orders")
-            with _history(server, size, name="history") as database:
+            with _history(server, size, name="history", keep=keep) as database:
                 pair = _Pair(server=server, new=new, database=database)
                 saying(f"{size:,} orders: history")
                 states.append(_state(pair, "history", 1.2))
@@ -106,13 +114,35 @@ def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[st
 
 
 @contextmanager
-def _history(server: Server, orders: int, *, name: str) -> Iterator[str]:
-    server.create(name)
+def _history(server: Server, orders: int, *, name: str, keep: bool) -> Iterator[str]:
     try:
-        run(server, name, Task("load", {"orders": orders}), patience=120 + orders / SLOWEST_LOAD)
+        if keep:
+            server.create(name, like=kept(server, orders))
+        else:
+            _load(server, name, orders)
         yield name
     finally:
         server.drop(name)
+
+
+def kept(server: Server, orders: int) -> str:
+    """The history that is kept, at today's migrations; loaded where there is none. Raises ChildFailed."""
+    name = f"{KEPT}{orders}_orders"
+    if server.has(name):
+        run(server, name, Task("migrate"), patience=120 + orders / SLOWEST_LOAD)
+        return name
+    loading = f"{orders}_orders"
+    try:
+        _load(server, loading, orders)
+        server.rename(loading, name)  # what has the name is whole
+    finally:
+        server.drop(loading)
+    return name
+
+
+def _load(server: Server, database: str, orders: int) -> None:
+    server.create(database)
+    run(server, database, Task("load", {"orders": orders}), patience=120 + orders / SLOWEST_LOAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,11 +180,13 @@ def _state(pair: _Pair, name: str, limit: float, *, churn: int = 0, in_flight: i
 
 
 def _take_turns(*steppers: "_Stepper") -> list[dict[str, Cost]]:
-    """What each step costs each of them."""
+    """What each step costs each of them. Who comes second in a round finds the processor's caches as the first one
+    left them: they change places."""
     told: list[dict[str, list[dict[str, float]]]] = [{step: [] for step in (*STEPS, NOTHING)} for _ in steppers]
+    pairs = list(zip(steppers, told, strict=True))
     for number in range(ROUNDS + 1):
         for step in (*STEPS, NOTHING):
-            for stepper, costs in zip(steppers, told, strict=True):
+            for stepper, costs in pairs if number % 2 else pairs[::-1]:
                 cost = stepper.ask("measured", step)
                 if number:  # the first one warms the caches
                     costs[step].append(cost)
