@@ -93,10 +93,10 @@ def measure(
         sizes.insert(0, sizes[0] // 10)
     states = []
     saying(f"loading {NEW:,} orders")
-    with _history(server, NEW, name="new", keep=keep) as new:
+    with history(server, NEW, name="new", keep=keep) as new:
         for size in sizes:
             saying(f"loading {size:,} orders")
-            with _history(server, size, name="history", keep=keep) as database:
+            with history(server, size, name="history", keep=keep) as database:
                 pair = _Pair(server=server, new=new, database=database)
                 saying(f"{size:,} orders: history")
                 states.append(_state(pair, "history", 1.2))
@@ -114,7 +114,9 @@ def measure(
 
 
 @contextmanager
-def _history(server: Server, orders: int, *, name: str, keep: bool) -> Iterator[str]:
+def history(server: Server, orders: int, *, name: str, keep: bool) -> Iterator[str]:
+    """A database of that name with so many orders, for this block: loaded, or a copy of one that is kept. Raises
+    ChildFailed."""
     try:
         if keep:
             server.create(name, like=kept(server, orders))

@@ -8,16 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
-from benchmarks import guard, limits, measure_bank, measure_pages, measurements, plots, report, shopper
+from benchmarks import flat, guard, limits, measure_bank, measure_pages, measurements, plots, report, shopper
 from benchmarks.bank import gateway
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
 from benchmarks.everything import ALL
 from benchmarks.measurements import QUICK, Measurement, Result, Sizes, WrongResult
+from benchmarks.peers import brokers
 from benchmarks.peers import measuring as peers
 from benchmarks.peers.catalogue import PEERS, Peer
 from benchmarks.peers.installing import Missing
@@ -92,7 +94,8 @@ def test_what_is_measured_of_a_peer_has_happened(server: Server, peer: Peer, wha
 
 
 def test_a_peer_that_does_not_start_is_missing_and_says_why(server: Server) -> None:
-    nobody = replace(PEERS[-1], name="nobody", program="nobody_knows_it")
+    dbos = next(each for each in PEERS if each.name == "dbos")
+    nobody = replace(dbos, name="nobody", program="nobody_knows_it")
     try:
         result = peers.drain(nobody, server, QUICK, 1)
     finally:
@@ -100,6 +103,35 @@ def test_a_peer_that_does_not_start_is_missing_and_says_why(server: Server) -> N
     assert "nobody_knows_it" in result.missing or "could not be installed" in result.missing
     assert result.rate is None
     assert f"peer-dbos missing: {result.missing}" in shown({"peer-dbos": [result]})
+
+
+def test_a_peer_whose_broker_does_not_start_is_missing_and_says_why(server: Server) -> None:
+    @contextmanager
+    def nobody(folder: Path) -> Iterator[brokers.Broker]:
+        with brokers.running([str(folder / "nobody-knows-it")], folder) as process:
+            yield brokers.Broker(url="", process=process.pid, left=lambda: 0)
+
+    result = peers.drain(replace(PEERS[0], name="nobody", broker=nobody), server, QUICK, 1)
+    assert "its broker does not start" in result.missing or "could not be installed" in result.missing
+    assert result.rate is None
+
+
+def test_a_history_is_loaded_once_and_measured_on_copies(server: Server) -> None:
+    name = flat.kept(server, 50)
+    try:
+        assert "bench_kept_50_orders" in server.kept()
+        with server.connect(name) as session:
+            session.execute("COMMENT ON TABLE shop_order IS 'the first one'")
+        assert flat.kept(server, 50) == name
+        with flat.history(server, 50, name="history", keep=True) as copy, server.connect(copy) as session:
+            found = session.execute(
+                "SELECT obj_description('shop_order'::regclass), count(*) FROM shop_order"
+            ).fetchone()
+        assert found == ("the first one", 50)
+        assert not server.has(copy)
+        assert server.has(name)
+    finally:
+        server.drop(name)
 
 
 def test_the_ratio_of_a_peer_is_that_of_the_same_sweep() -> None:
