@@ -49,9 +49,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What one state costs beside a new store, by step. `limit` is the ratio that is allowed."""
+    """What one state costs beside a new store, by step. `limit` is the ratio that is allowed; the new store's log had
+    `begun` events."""
 
     name: str
+    begun: int
     events: int
     limit: float
     new: dict[str, Cost]
@@ -70,9 +72,10 @@ class Flat:
     lists: tuple[str, ...] = field(default=())
 
     def series(self) -> dict[str, list[tuple[int, float]]]:
-        """By step: events of history and the cost there, as a multiple of a new store's."""
+        """By step: events of history and the cost there, as a multiple of a new store's, with which each begins."""
         plain = [each for each in self.states if each.name == "history"]
-        return {step: [(each.events, round(each.ratio(step), 3)) for each in plain] for step in STEPS}
+        costs = {step: [(each.events, round(each.ratio(step), 3)) for each in plain] for step in STEPS}
+        return {step: [(plain[0].begun, 1.0), *each] for step, each in costs.items()}
 
     def as_json(self) -> dict[str, Any]:
         return {"history": self.series(), "states": [asdict(each) for each in self.states], "memory": self.memory}
@@ -175,10 +178,12 @@ def _state(pair: _Pair, name: str, limit: float, *, churn: int = 0, in_flight: i
             if churn:
                 stepper.ask("churn", churn)
         costs = _take_turns(new, here)
-        events = _number(server, pair.database, "SELECT position FROM outbox_loghead")
+        begun, events = (
+            _number(server, each, "SELECT position FROM outbox_loghead") for each in (pair.new, pair.database)
+        )
     for each in (pair.new, pair.database):
         _settle(server, each)
-    return State(name=name, events=events, limit=limit, new=costs[0], here=costs[1])
+    return State(name=name, begun=begun, events=events, limit=limit, new=costs[0], here=costs[1])
 
 
 def _take_turns(*steppers: "_Stepper") -> list[dict[str, Cost]]:

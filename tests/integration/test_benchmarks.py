@@ -1,6 +1,7 @@
 """Every benchmark once, with tiny sizes: not how fast the store is, but that what is counted has happened."""
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ from benchmarks import (
     plots,
     report,
     shopper,
+    svg,
 )
 from benchmarks.bank import gateway
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
@@ -156,15 +158,33 @@ def test_plots_show_what_was_measured_and_nothing_else() -> None:
         "peer-dbos": [made(1000, 1.0)],
         "peer-django-q2": [replace(made(1000, 1.0), missing="nobody")],
         "latency-bell": [replace(made(3, 1.0), latencies=(-0.1, 1.0, 2.0))],
+        "click": [replace(made(3, 1.0), latencies=(50.0, 51.0, 52.0))],
     }
     measured = [each for each in (*ALL, *peers.ALL) if each.name in sweeps]
-    numbers = report.as_json(measured, sweeps, history={"the relay": [(0, 1.0), (1000, 1.02)]})
+    numbers = report.as_json(measured, sweeps, history={"the relay": [(7000, 1.0), (70000, 1.02)]})
     drawn = plots.draw(json.loads(json.dumps(numbers)))
     assert list(drawn) == ["throughput.svg", "latency.svg", "history.svg"]
     for text in drawn.values():
         ElementTree.fromstring(text)  # noqa: S314 - our own
     assert ">dbos (jobs)<" in drawn["throughput.svg"]
     assert "django-q2" not in drawn["throughput.svg"]
+    assert ">click<" not in drawn["latency.svg"]
+    assert ">70,000<" in drawn["history.svg"]
+
+
+def test_labels_of_lines_that_end_together_lie_apart_and_in_the_picture() -> None:
+    drawn = svg.lines(
+        "",
+        "",
+        "",
+        {f"line {number}": [(0.0, 1.0), (1.0, 1.0)] for number in range(12)},
+        x_ticks=[(0, "0"), (1, "1")],
+    )
+    texts = [each for each in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text") if each.text]  # noqa: S314 - our own
+    at = sorted(float(each.attrib["y"]) for each in texts if str(each.text).startswith("line"))
+    assert len(at) == 12
+    assert all(below - above >= svg.LINE for above, below in itertools.pairwise(at))
+    assert at[-1] <= svg.TOP + svg.PLOT + svg.LINE
 
 
 def test_the_function_places_orders_that_are_true_to_the_books(server: Server) -> None:
