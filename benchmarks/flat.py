@@ -29,7 +29,7 @@ NOTHING = "nothing"
 # A store that has just opened has fewer orders in its history than any other: enough to fill most lists' pages.
 NEW = 1000
 # Steps of a kind in each state. Their median is steady with a dozen. Even, so that each state is first in half of them.
-ROUNDS = 16
+ROUNDS = 12
 # Turns after which a worker's memory is looked at, and looked at again.
 TURNS = (50, 500)
 # Orders a second that are loaded at the very least, on a busy machine.
