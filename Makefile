@@ -89,6 +89,7 @@ lock: $(UV) ## write the lock files anew from pyproject.toml
 
 lock-peers: $(UV) ## write the peers' lock files anew
 	cd benchmarks/peers && ../../$(LOCK) --python-version 3.11 requirements.in --output-file requirements.txt
+	cd benchmarks/peers && ../../$(LOCK) --python-version 3.11 requirements-brokers.in --output-file requirements-brokers.txt
 	cd benchmarks/peers && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 	cd benchmarks/peers && sed -i '/"funding": {/,/}/d' package-lock.json # addresses that nobody needs
 

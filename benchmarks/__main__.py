@@ -3,20 +3,23 @@
     python -m benchmarks                       (make bench)
     python -m benchmarks --sweeps 10 --full    (make bench-full)
     python -m benchmarks --only place-limit place --json numbers.json
-    python -m benchmarks --only flat --orders 1000000
+    python -m benchmarks --only flat --orders 1000000 --keep
 
 It starts a durable PostgreSQL of its own in a temporary folder, or makes databases of its own on the server of
-DATABASE_URL and removes them. All measurements are made once in each sweep, one after the other, so that what else the
-machine does falls on all of them.
+DATABASE_URL and removes them, but for the histories of --keep. All measurements are made once in each sweep, one after
+the other, so that what else the machine does falls on all of them.
 """
 
 import argparse
 import datetime as dt
 import json
+import os
 import signal
 import sys
+import time
 from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,8 @@ FEWEST_SWEEPS = 3
 REFRESHED = 1
 # Columns of a report that goes to a file or a pipe.
 WIDTH = 130
-# What is measured on a history; and how many orders that has. Loading a million takes twenty minutes.
-FLAT, ORDERS = "flat", 20_000
+# What is measured on a history; and how many orders that has. Loading a million takes ten minutes and more.
+FLAT, ORDERS = "flat", 10_000
 # Rows in flight on top of it, but never more than its orders.
 IN_FLIGHT = 100_000
 
@@ -61,7 +64,8 @@ def main() -> int:
             about = _about(server, sizes)
             sweeps = _measure(server, wanted, sizes, options.sweeps, progress) if wanted else {}
             if options.orders and (not options.only or FLAT in options.only):
-                history = _history(server, options.orders, progress)
+                history = _history(server, options.orders, progress, keep=options.keep)
+            kept = server.kept()
     except (PostgresError, psycopg.Error, NotDurable, ChildFailed, LimitFailed, WrongResult) as error:
         progress.print(f"Nothing was measured: {error}", style="red", markup=False)
         return 2
@@ -78,6 +82,8 @@ def main() -> int:
     report.show(console, wanted, sweeps)
     if history:
         report.show_history(console, history)
+    if options.keep:
+        console.print(_told(kept), markup=False)
     return 0 if all(result.measured.finished for each in sweeps.values() for result in each) else 1
 
 
@@ -92,6 +98,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--orders", type=int, default=ORDERS, metavar="N", help="of the longest history (%(default)s); 0: none"
     )
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the loaded histories on the server of DATABASE_URL, and measure on those that are there",
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, not how fast it is")
     length.add_argument("--full", action="store_true", help="the long ones too, and a minute of the whole pipeline")
@@ -100,6 +111,8 @@ def _options() -> argparse.Namespace:
         parser.error(f"--sweeps: at least {FEWEST_SWEEPS}, or nobody knows how far the numbers lie apart")
     if options.orders and options.orders < flat.NEW:
         parser.error(f"--orders: 0, or at least {flat.NEW}, which is what a new store is given")
+    if options.keep and "DATABASE_URL" not in os.environ:
+        parser.error("--keep: nothing outlives a server of the run's own; name one by DATABASE_URL")
     if options.json:
         try:
             options.json.touch()  # not only after some minutes
@@ -117,9 +130,15 @@ def _about(server: Server, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _history(server: Server, orders: int, console: Console) -> flat.Flat:
+def _history(server: Server, orders: int, console: Console, *, keep: bool) -> flat.Flat:
     with console.status("history") as status:
-        return flat.measure(server, orders=orders, in_flight=min(orders, IN_FLIGHT), saying=status.update)
+        return flat.measure(server, orders=orders, in_flight=min(orders, IN_FLIGHT), keep=keep, saying=status.update)
+
+
+def _told(kept: Mapping[str, int]) -> str:
+    """What is kept, and how it is removed."""
+    lines = [f"    DROP DATABASE {name};   -- {size:,} MB" for name, size in kept.items()]
+    return "\n".join(["Kept on the server of DATABASE_URL for the next --keep; to remove it:", *lines])
 
 
 def _measure(
@@ -136,7 +155,9 @@ def _measure(
             for sweep in range(1, times + 1):
                 for each in wanted:
                     progress.update(bar, description=f"sweep {sweep}: {each.what}")
-                    sweeps[each.name].append(each.make(server, sizes, sweep))
+                    begun = time.monotonic()
+                    made = each.make(server, sizes, sweep)
+                    sweeps[each.name].append(replace(made, took=round(time.monotonic() - begun, 1)))
                     progress.advance(bar)
             progress.update(bar, description="done")
     finally:

@@ -1,6 +1,6 @@
 """All measurements, in the order of a sweep."""
 
-from benchmarks import measure_bank, measure_flow, measure_pages, measure_store, measurements
+from benchmarks import measure_bank, measure_flow, measure_log, measure_pages, measure_store
 from benchmarks.peers import measuring as peers
 
-ALL = (*measurements.ALL, *measure_pages.ALL, *measure_bank.ALL, *measure_flow.ALL, *measure_store.ALL, *peers.ALL)
+ALL = (*measure_log.ALL, *measure_pages.ALL, *measure_bank.ALL, *measure_flow.ALL, *measure_store.ALL, *peers.ALL)

@@ -21,15 +21,15 @@ from psycopg import sql
 from benchmarks import flat_sql
 from benchmarks.children import ROOT, ChildFailed, Task, run
 from benchmarks.flat_child import CLAIMED
-from benchmarks.server import Server
+from benchmarks.server import KEPT, Server
 
 STEPS = ("claim payments", "claim messages", "relay", "read", "lists", "order page")
 # A step that does nothing: what looking at the counters costs is taken off.
 NOTHING = "nothing"
 # A store that has just opened has fewer orders in its history than any other: enough to fill most lists' pages.
 NEW = 1000
-# Steps of a kind in each state. Their median is steady with a dozen.
-ROUNDS = 15
+# Steps of a kind in each state. Their median is steady with a dozen. Even, so that each state is first in half of them.
+ROUNDS = 12
 # Turns after which a worker's memory is looked at, and looked at again.
 TURNS = (50, 500)
 # Orders a second that are loaded at the very least, on a busy machine.
@@ -49,9 +49,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What one state costs beside a new store, by step. `limit` is the ratio that is allowed."""
+    """What one state costs beside a new store, by step. `limit` is the ratio that is allowed; the new store's log had
+    `begun` events."""
 
     name: str
+    begun: int
     events: int
     limit: float
     new: dict[str, Cost]
@@ -70,25 +72,34 @@ class Flat:
     lists: tuple[str, ...] = field(default=())
 
     def series(self) -> dict[str, list[tuple[int, float]]]:
-        """By step: events of history and the cost there, as a multiple of a new store's."""
+        """By step: events of history and the cost there, as a multiple of a new store's, with which each begins."""
         plain = [each for each in self.states if each.name == "history"]
-        return {step: [(each.events, round(each.ratio(step), 3)) for each in plain] for step in STEPS}
+        costs = {step: [(each.events, round(each.ratio(step), 3)) for each in plain] for step in STEPS}
+        return {step: [(plain[0].begun, 1.0), *each] for step, each in costs.items()}
 
     def as_json(self) -> dict[str, Any]:
         return {"history": self.series(), "states": [asdict(each) for each in self.states], "memory": self.memory}
 
 
-def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[str], None] = lambda what: None) -> Flat:
-    """Histories of a thousand orders and of ever ten times more, up to `orders`. Raises ChildFailed."""
+def measure(
+    server: Server,
+    *,
+    orders: int,
+    in_flight: int,
+    keep: bool = False,
+    saying: Callable[[str], None] = lambda what: None,
+) -> Flat:
+    """Histories of a thousand orders and of ever ten times more, up to `orders`. `keep`: what is loaded stays on the
+    server, for this and every later run to measure on a copy of it. Raises ChildFailed."""
     sizes = [orders]
     while sizes[0] // 10 > NEW:
         sizes.insert(0, sizes[0] // 10)
     states = []
     saying(f"loading {NEW:,} orders")
-    with _history(server, NEW, name="new") as new:
+    with history(server, NEW, name="new", keep=keep) as new:
         for size in sizes:
             saying(f"loading {size:,} orders")
-            with _history(server, size, name="history") as database:
+            with history(server, size, name="history", keep=keep) as database:
                 pair = _Pair(server=server, new=new, database=database)
                 saying(f"{size:,} orders: history")
                 states.append(_state(pair, "history", 1.2))
@@ -106,13 +117,37 @@ def measure(server: Server, *, orders: int, in_flight: int, saying: Callable[[st
 
 
 @contextmanager
-def _history(server: Server, orders: int, *, name: str) -> Iterator[str]:
-    server.create(name)
+def history(server: Server, orders: int, *, name: str, keep: bool) -> Iterator[str]:
+    """A database of that name with so many orders, for this block: loaded, or a copy of one that is kept. Raises
+    ChildFailed."""
     try:
-        run(server, name, Task("load", {"orders": orders}), patience=120 + orders / SLOWEST_LOAD)
+        if keep:
+            server.create(name, like=kept(server, orders))
+        else:
+            _load(server, name, orders)
         yield name
     finally:
         server.drop(name)
+
+
+def kept(server: Server, orders: int) -> str:
+    """The history that is kept, at today's migrations; loaded where there is none. Raises ChildFailed."""
+    name = f"{KEPT}{orders}_orders"
+    if server.has(name):
+        run(server, name, Task("migrate"), patience=120 + orders / SLOWEST_LOAD)
+        return name
+    loading = f"{orders}_orders"
+    try:
+        _load(server, loading, orders)
+        server.rename(loading, name)  # what has the name is whole
+    finally:
+        server.drop(loading)
+    return name
+
+
+def _load(server: Server, database: str, orders: int) -> None:
+    server.create(database)
+    run(server, database, Task("load", {"orders": orders}), patience=120 + orders / SLOWEST_LOAD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,18 +178,22 @@ def _state(pair: _Pair, name: str, limit: float, *, churn: int = 0, in_flight: i
             if churn:
                 stepper.ask("churn", churn)
         costs = _take_turns(new, here)
-        events = _number(server, pair.database, "SELECT position FROM outbox_loghead")
+        begun, events = (
+            _number(server, each, "SELECT position FROM outbox_loghead") for each in (pair.new, pair.database)
+        )
     for each in (pair.new, pair.database):
         _settle(server, each)
-    return State(name=name, events=events, limit=limit, new=costs[0], here=costs[1])
+    return State(name=name, begun=begun, events=events, limit=limit, new=costs[0], here=costs[1])
 
 
 def _take_turns(*steppers: "_Stepper") -> list[dict[str, Cost]]:
-    """What each step costs each of them."""
+    """What each step costs each of them. Who comes second in a round finds the processor's caches as the first one
+    left them: they change places."""
     told: list[dict[str, list[dict[str, float]]]] = [{step: [] for step in (*STEPS, NOTHING)} for _ in steppers]
+    pairs = list(zip(steppers, told, strict=True))
     for number in range(ROUNDS + 1):
         for step in (*STEPS, NOTHING):
-            for stepper, costs in zip(steppers, told, strict=True):
+            for stepper, costs in pairs if number % 2 else pairs[::-1]:
                 cost = stepper.ask("measured", step)
                 if number:  # the first one warms the caches
                     costs[step].append(cost)

@@ -18,43 +18,25 @@ from shop.local.ports import LOOPBACK
 
 CREATE, CONFIRM, OTHER = "create", "confirm", "other"
 INTENTS = "/v1/payment_intents"
-# What an answer of the bank's has beside what is asked for: reading it is a part of the call.
+# What an answer of the bank's has beside what is asked for, most of it null: reading it is a part of the call.
+EMPTY = """
+    application application_fee_amount automatic_payment_methods canceled_at cancellation_reason customer
+    customer_account description excluded_payment_method_types last_payment_error latest_charge next_action on_behalf_of
+    payment_method payment_method_configuration_details processing receipt_email review setup_future_usage shipping
+    source statement_descriptor statement_descriptor_suffix transfer_data transfer_group
+"""
 PLAIN: dict[str, Any] = {
+    **dict.fromkeys(EMPTY.split()),
     "object": "payment_intent",
     "amount_capturable": 0,
     "amount_details": {"tip": {}},
     "amount_received": 0,
-    "application": None,
-    "application_fee_amount": None,
-    "automatic_payment_methods": None,
-    "canceled_at": None,
-    "cancellation_reason": None,
     "capture_method": "automatic_async",
     "confirmation_method": "automatic",
-    "customer": None,
-    "customer_account": None,
-    "description": None,
-    "excluded_payment_method_types": None,
-    "last_payment_error": None,
-    "latest_charge": None,
     "livemode": False,
-    "next_action": None,
-    "on_behalf_of": None,
-    "payment_method": None,
-    "payment_method_configuration_details": None,
     "payment_method_options": {"card": {"installments": None, "mandate_options": None, "network": None}},
     "payment_method_types": ["card"],
-    "processing": None,
-    "receipt_email": None,
-    "review": None,
-    "setup_future_usage": None,
-    "shipping": None,
-    "source": None,
-    "statement_descriptor": None,
-    "statement_descriptor_suffix": None,
     "status": "requires_payment_method",
-    "transfer_data": None,
-    "transfer_group": None,
 }
 
 

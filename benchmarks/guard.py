@@ -18,7 +18,8 @@ import psycopg
 from benchmarks import measurements
 from benchmarks.children import ChildFailed, Measured
 from benchmarks.limits import LimitFailed
-from benchmarks.measurements import ALL, Sizes, WrongResult
+from benchmarks.measure_log import ALL
+from benchmarks.measurements import Sizes, WrongResult
 from benchmarks.server import NotDurable, Server, running
 from shop.local.postgres import PostgresError
 

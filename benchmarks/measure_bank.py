@@ -4,7 +4,7 @@ from functools import partial
 
 from benchmarks.bank import Gateway, gateway
 from benchmarks.children import Measured, Task, run
-from benchmarks.measurements import DUE, SEEDED, Measurement, Result, Sizes, _asked, _expect
+from benchmarks.measurements import DUE, SEEDED, Measurement, Result, Sizes, asked, expect
 from benchmarks.server import Server
 
 IN_FLIGHT = 64
@@ -29,14 +29,14 @@ def charge(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Resul
             )
         if measured.finished:
             expect_calls(bank, sizes.charged)
-            found = _asked(
+            found = asked(
                 server,
                 database,
                 paid="SELECT count(*) FROM payments_payment WHERE status = 'succeeded' AND token IS NULL",
                 calls="SELECT count(*) FROM payments_paymentattempt WHERE outcome = 'answered'",
                 journal="SELECT count(*) FROM payments_paymentattempt",
             )
-            _expect({"paid": sizes.charged, "calls": 2 * sizes.charged, "journal": 2 * sizes.charged}, found)
+            expect({"paid": sizes.charged, "calls": 2 * sizes.charged, "journal": 2 * sizes.charged}, found)
     return _result(measured, bank, latency, seconds=measured.notes[0]["seconds"])
 
 
@@ -55,7 +55,7 @@ def call(server: Server, sizes: Sizes, sweep: int, *, latency: float) -> Result:
 def expect_calls(bank: Gateway, payments: int) -> None:
     """Two calls for each, each with a key of its own."""
     due = {"create": payments, "confirm": payments, "other": 0, "keys": 2 * payments}
-    _expect(due, {name: bank.told[name] for name in due})
+    expect(due, {name: bank.told[name] for name in due})
 
 
 def _result(measured: Measured, bank: Gateway, latency: float, *, seconds: float) -> Result:

@@ -7,9 +7,9 @@ from benchmarks.measurements import (
     Result,
     Sizes,
     WrongResult,
-    _asked,
-    _expect,
-    _placing,
+    asked,
+    expect,
+    placing,
 )
 from benchmarks.server import Server
 
@@ -61,7 +61,7 @@ def flow(server: Server, sizes: Sizes, sweep: int) -> Result:
 def _stages(server: Server, sizes: Sizes, sweep: int) -> dict[str, float]:
     """CPU seconds for one order of each stage, one after the other; server included."""
     with server.copy(SEEDED) as database:
-        placed = run(server, database, _placing(sweep, seconds=sizes.placing / 2))
+        placed = run(server, database, placing(sweep, seconds=sizes.placing / 4))
         waiting = {"seconds": sizes.patience}
         handled = run(server, database, Task("handle", waiting))
         paid = run(server, database, Task("drain", {"group": "payments", **waiting}))
@@ -69,13 +69,13 @@ def _stages(server: Server, sizes: Sizes, sweep: int) -> dict[str, float]:
         sent = run(server, database, Task("drain", {"group": "messages", **waiting}))
         # One is there already, and the process places one before it says that it is ready.
         orders = placed.items + 2
-        found = _asked(
+        found = asked(
             server,
             database,
             accepted="SELECT count(*) FROM shop_order WHERE status = 'accepted'",
             sent="SELECT count(*) FROM notifications_message WHERE status = 'sent'",
         )
-        _expect({"accepted": orders, "sent": orders}, found)
+        expect({"accepted": orders, "sent": orders}, found)
     return {
         "placement": _cpu(placed) / placed.items,
         "log and handlers": _cpu(handled) / orders,
@@ -92,7 +92,7 @@ def _cpu(measured: Measured) -> float:
 
 def _expect_consistent(server: Server, database: str, *, sent: int, placed: int) -> None:
     """Who has a mail has an accepted order, and paid for it once; nothing was parked, refused or set aside."""
-    found = _asked(
+    found = asked(
         server,
         database,
         orders="SELECT count(*) FROM shop_order",
@@ -107,7 +107,7 @@ def _expect_consistent(server: Server, database: str, *, sent: int, placed: int)
         raise WrongResult(f"{found['sent']} orders went the whole way, and {sent} were counted.")
     # One was there, and the process has placed one before it said that it was ready.
     due = {"orders": placed + 2, "sent": found["sent"], "other": 0, "parked": 0, "blocked": 0}
-    _expect(due, found)
+    expect(due, found)
 
 
 ALL = (

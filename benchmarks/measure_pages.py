@@ -10,9 +10,9 @@ from benchmarks.measurements import (
     Measurement,
     Result,
     Sizes,
-    _asked,
-    _expect,
-    _expect_orders,
+    asked,
+    expect,
+    expect_orders,
 )
 from benchmarks.server import Server
 from benchmarks.shopper import WARM
@@ -34,10 +34,10 @@ def pages(server: Server, sizes: Sizes, sweep: int) -> Result:
         _take_off_sale(server, database)
         walking = {"number": number, "seed": sweep, "server": server.main_process()}
         found = run(server, database, Task("pages", walking), settings=COUNTED)
-        _expect_orders(server, database, 1 + WARM + number)
+        expect_orders(server, database, 1 + WARM + number)
     (spent,) = found.notes
     wanted = dict.fromkeys((shopper.PRODUCT, shopper.ADD), 2 * number)
-    _expect({**dict.fromkeys(spent, number), **wanted}, {name: each["requests"] for name, each in spent.items()})
+    expect({**dict.fromkeys(spent, number), **wanted}, {name: each["requests"] for name, each in spent.items()})
     orders = spent[shopper.ORDER]
     measured = Measured(
         items=number, seconds=orders["seconds"], client_cpu=orders["client"], server_cpu=orders.get("server")
@@ -83,9 +83,9 @@ def click(server: Server, sizes: Sizes, sweep: int) -> Result:
         # One more has been placed before.
         paid = 1 + WARM + sizes.clicks
         if measured.finished:
-            found = _asked(server, database, paid="SELECT count(*) FROM payments_payment WHERE status = 'succeeded'")
-            _expect({"paid": paid}, found)
-            _expect(
+            found = asked(server, database, paid="SELECT count(*) FROM payments_payment WHERE status = 'succeeded'")
+            expect({"paid": paid}, found)
+            expect(
                 dict.fromkeys(("create", "confirm"), paid), {name: bank.told[name] for name in ("create", "confirm")}
             )
     took = measured.notes[0]

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.children import ROOT, Measured
-from benchmarks.measurements import Measurement, Result, Sizes, _expect
+from benchmarks.measurements import Measurement, Result, Sizes, expect
 from benchmarks.meters import server_cpu, tree_cpu
 from benchmarks.server import Server
 from shop.local.ports import first_free
@@ -61,7 +61,7 @@ def _shopped(server: Server, sizes: Sizes, sweep: int) -> Result:
         ((orders, paid, mails),) = running.query(COUNTS)
     finished = orders == paid == mails
     if finished:
-        _expect({"orders": _placed(told), "paid": _placed(told)}, {"orders": orders, "paid": paid})
+        expect({"orders": _placed(told), "paid": _placed(told)}, {"orders": orders, "paid": paid})
     measured = Measured(
         items=orders,
         seconds=seconds,

@@ -1,7 +1,5 @@
-"""What is measured, each as a function of a prepared server; every one proves that what it counted has happened.
-
-The placement is the function behind the checkout page, not the page: what HTTP, session and template add is not part
-of it.
+"""What a measurement is: a function of a prepared server that proves that what it counted has happened. How much each
+does, what it copies, and the proofs that several share.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +14,6 @@ from benchmarks.server import Server
 # Databases that every sweep copies: one order, the same staged many times, all that in the log, real orders, and these
 # when the order process has released their payments.
 SEEDED, STAGED, RELAYED, PLACED, DUE = "seeded", "staged", "relayed", "placed", "due"
-# Events that the log holds of an order that was placed, and of one that was accepted.
-EVENTS_PLACED, EVENTS_ACCEPTED = 2, 6
 
 
 class WrongResult(Exception):
@@ -31,24 +27,24 @@ class Sizes:
     part of each peer's own number of jobs."""
 
     products: int = 1000
-    placing: float = 4.0
+    placing: float = 3.0
     records: int = 200_000
     read: int = 100_000
     orders: int = 1000
-    beats: int = 100
+    beats: int = 80
     shoppers: int = 18
     clicks: int = 20
-    charged: int = 480
-    flowing: float = 8.0
+    charged: int = 320
+    flowing: float = 6.0
     visits: int = 120
     pauses: tuple[float, float] = (0.05, 0.1)
     patience: float = 60.0
     peers: float = 1.0
-    peer_beats: int = 30
+    peer_beats: int = 20
 
 
 USUAL = Sizes()
-FULL = replace(USUAL, shoppers=90, clicks=200, charged=1000, flowing=60.0)
+FULL = replace(USUAL, placing=4.0, beats=100, shoppers=90, clicks=200, charged=1000, flowing=60.0)
 QUICK = Sizes(
     products=60,
     placing=1.0,
@@ -70,11 +66,13 @@ QUICK = Sizes(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """`latencies` are milliseconds, of measurements that have no rate; `missing` says why nothing was measured."""
+    """`latencies` are milliseconds, of measurements that have no rate; `missing` says why nothing was measured. `took`
+    is how many seconds it all took, with copies, starts and proofs."""
 
     measured: Measured
     latencies: tuple[float, ...] = ()
     missing: str = ""
+    took: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -115,7 +113,7 @@ def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lam
     saying(f"{sizes.orders:,} orders")
     server.create(PLACED, like=SEEDED)
     # One is there already, and each process places one before it says that it is ready.
-    run(server, PLACED, _placing(1, seconds=300.0, orders=sizes.orders - 2, relayed=True), patience=300.0)
+    run(server, PLACED, placing(1, seconds=300.0, orders=sizes.orders - 2, relayed=True), patience=300.0)
     saying("their payments")
     server.create(DUE, like=PLACED)
     run(server, DUE, Task("handle", {"seconds": 300.0}), patience=300.0)
@@ -141,32 +139,16 @@ def remove(server: Server) -> None:
         server.drop(name)
 
 
-def _placing(seed: int, *, seconds: float, orders: int = 0, relayed: bool = False) -> Task:
+def placing(seed: int, *, seconds: float, orders: int = 0, relayed: bool = False) -> Task:
     return Task("place", {"seed": seed, "seconds": seconds, "orders": orders, "relayed": relayed})
 
 
-# --- orders ---------------------------------------------------------------------------------------
+# --- proofs ---------------------------------------------------------------------------------------
 
 
-def place_limit(server: Server, sizes: Sizes, sweep: int) -> Result:
-    with server.copy(SEEDED) as database:
-        measured = limits.place_by_function(server, database, seconds=sizes.placing)
-        _expect_orders(server, database, measured.items + 1)
-    return Result(measured=measured)
-
-
-def place(server: Server, sizes: Sizes, sweep: int) -> Result:
-    processes = 2
-    with server.copy(SEEDED) as database:
-        tasks = [_placing(100 * sweep + each, seconds=sizes.placing) for each in range(processes)]
-        measured = run(server, database, *tasks)
-        _expect_orders(server, database, measured.items + 1 + processes)
-    return Result(measured=measured)
-
-
-def _expect_orders(server: Server, database: str, orders: int) -> None:
+def expect_orders(server: Server, database: str, orders: int) -> None:
     """Each order with two lines, what they hold, a payment that adds up and two records."""
-    found = _asked(
+    found = asked(
         server,
         database,
         orders="SELECT count(*) FROM shop_order WHERE status = 'placed'",
@@ -179,155 +161,18 @@ def _expect_orders(server: Server, database: str, orders: int) -> None:
         records="SELECT count(*) FROM outbox_outboxrecord JOIN shop_order ON aggregateid = shop_order.id::text",
     )
     due = {"orders": orders, "payments": orders, "totals": orders}
-    _expect({**due, "lines": 2 * orders, "reserved": 2 * orders, "records": 2 * orders}, found)
+    expect({**due, "lines": 2 * orders, "reserved": 2 * orders, "records": 2 * orders}, found)
 
 
-# --- the log --------------------------------------------------------------------------------------
-
-
-def relay_limit(server: Server, sizes: Sizes, sweep: int) -> Result:
-    with server.copy(STAGED) as database:
-        measured = limits.delete_staged(server, database)
-    _expect({"deleted": sizes.records}, {"deleted": measured.items})
-    return Result(measured=measured)
-
-
-def relay(server: Server, sizes: Sizes, sweep: int) -> Result:
-    with server.copy(STAGED) as database:
-        measured = run(server, database, Task("relay", {"seconds": sizes.patience}))
-        if measured.finished:
-            _expect_log(server, database, sizes.records)
-            _expect({"relayed": sizes.records}, {"relayed": measured.items})
-    return Result(measured=measured)
-
-
-def read_one(server: Server, sizes: Sizes, sweep: int) -> Result:
-    return _read(server, sizes, "bench-one")
-
-
-def read_two(server: Server, sizes: Sizes, sweep: int) -> Result:
-    return _read(server, sizes, "bench-one", "bench-two")
-
-
-def _read(server: Server, sizes: Sizes, *names: str) -> Result:
-    with server.copy(RELAYED) as database:
-        tasks = [Task("read", {"name": name, "seconds": sizes.patience}) for name in names]
-        measured = run(server, database, *tasks)
-        if measured.finished:
-            _expect({"delivered": sizes.read * len(names)}, {"delivered": measured.items})
-            _expect_read(server, database, *names)
-    return Result(measured=measured)
-
-
-def handle(server: Server, sizes: Sizes, sweep: int) -> Result:
-    """First what follows the placement, then what follows the money; between them, untimed, all payments succeed."""
-    handling = Task("handle", {"seconds": sizes.patience})
-    with server.copy(PLACED) as database:
-        measured = run(server, database, handling)
-        run(server, database, Task("charge"))
-        measured += run(server, database, handling)
-        if measured.finished:
-            _expect_log(server, database, EVENTS_ACCEPTED * sizes.orders)
-            _expect_read(server, database, "order-process", "messages")
-            _expect({"events": EVENTS_ACCEPTED * sizes.orders}, {"events": measured.items})
-            found = _asked(
-                server,
-                database,
-                accepted="SELECT count(*) FROM shop_order WHERE status = 'accepted'",
-                mails="SELECT count(*) FROM notifications_message WHERE template = 'order_confirmed'",
-                parked="SELECT count(*) FROM outbox_parkedevent",
-            )
-            _expect({"accepted": sizes.orders, "mails": sizes.orders, "parked": 0}, found)
-    return Result(measured=measured)
-
-
-# --- latency --------------------------------------------------------------------------------------
-
-
-def latency_bell(server: Server, sizes: Sizes, sweep: int) -> Result:
-    return _latency(server, sizes, sweep)
-
-
-def latency_poll(server: Server, sizes: Sizes, sweep: int) -> Result:
-    return _latency(server, sizes, sweep, {"DOORBELL_DIR": "off"})
-
-
-def _latency(server: Server, sizes: Sizes, sweep: int, settings: Mapping[str, str] | None = None) -> Result:
-    shortest, longest = sizes.pauses
-    beats = {"events": sizes.beats, "shortest": shortest, "longest": longest, "seed": sweep}
-    with server.copy(SEEDED) as database:
-        measured = run(
-            server,
-            database,
-            Task("listen", {"events": sizes.beats, "seconds": sizes.beats * longest + sizes.patience}),
-            Task("publish", beats),
-            settings=settings,
-        )
-    heard, committed = measured.notes
-    _expect({"heard": sizes.beats, "committed": sizes.beats}, {"heard": len(heard), "committed": len(committed)})
-    latencies = tuple((heard[number] - at) / 1e6 for number, at in committed.items())
-    once = Measured(
-        items=sizes.beats, seconds=measured.seconds, client_cpu=measured.client_cpu, server_cpu=measured.server_cpu
-    )
-    return Result(measured=once, latencies=latencies)
-
-
-# --- proofs ---------------------------------------------------------------------------------------
-
-
-def _expect_log(server: Server, database: str, events: int) -> None:
-    """Nothing is staged, and the positions are dense from 1 to the head."""
-    found = _asked(
-        server,
-        database,
-        staged="SELECT count(*) FROM outbox_outboxrecord",
-        events="SELECT count(*) FROM outbox_event",
-        last="SELECT max(position) FROM outbox_event",
-        head="SELECT position FROM outbox_loghead",
-    )
-    _expect({"staged": 0, "events": events, "last": events, "head": events}, found)
-
-
-def _expect_read(server: Server, database: str, *names: str) -> None:
-    query = "SELECT position - (SELECT position FROM outbox_loghead) FROM outbox_subscription WHERE name = '{}'"
-    _expect(dict.fromkeys(names, 0), _asked(server, database, **{name: query.format(name) for name in names}))
-
-
-def _asked(server: Server, database: str, **queries: str) -> dict[str, int]:
+def asked(server: Server, database: str, **queries: str) -> dict[str, int]:
     """The one number of each query."""
     with server.connect(database) as session:
         rows = {name: session.execute(query.encode()).fetchone() for name, query in queries.items()}
     return {name: int(row[0]) if row and row[0] is not None else -1 for name, row in rows.items()}
 
 
-def _expect(due: Mapping[str, int], found: Mapping[str, int]) -> None:
+def expect(due: Mapping[str, int], found: Mapping[str, int]) -> None:
+    """Raises WrongResult."""
     if found != due:
         wrong = ", ".join(f"{name}: {found.get(name)} instead of {due[name]}" for name in due)
         raise WrongResult(f"Something else was done than was to be measured ({wrong}).")
-
-
-ALL = (
-    Measurement(
-        name="place-limit",
-        what="placement as one function call, 8 clients of pgbench",
-        items="orders",
-        make=place_limit,
-        kind="limit",
-    ),
-    Measurement(
-        name="place", what="place_order, 2 lines, 2 processes", items="orders", make=place, limit="place-limit"
-    ),
-    Measurement(
-        name="relay-limit",
-        what="deleting staged records by 500, pgbench",
-        items="records",
-        make=relay_limit,
-        kind="limit",
-    ),
-    Measurement(name="relay", what="relay, 1 process", items="records", make=relay, limit="relay-limit"),
-    Measurement(name="read-one", what="log to a handler that does nothing, 1 reader", items="events", make=read_one),
-    Measurement(name="read-two", what="the same, 2 readers in 2 processes", items="deliveries", make=read_two),
-    Measurement(name="handle", what="log to order process and messages, 1 process", items="events", make=handle),
-    Measurement(name="latency-bell", what="commit to handler, idle, doorbell", items="events", make=latency_bell),
-    Measurement(name="latency-poll", what="commit to handler, idle, polling", items="events", make=latency_poll),
-)

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -37,13 +38,13 @@ def draw(numbers: dict[str, Any]) -> dict[str, str]:
             ours="the store, doorbell",
         )
     if history := numbers.get("history"):
-        most = max(events for series in history.values() for events, _ in series)
+        sizes = sorted({events for series in history.values() for events, _ in series})
         drawn["history.svg"] = svg.lines(
-            "Cost beside an empty history, flat is better",
-            "events in the log",
-            "× the cost of none",
-            {name: [(float(events), float(cost)) for events, cost in series] for name, series in history.items()},
-            x_ticks=[(most * part / 4, f"{most * part / 4:,.0f}") for part in range(5)],
+            "Cost beside a new store, flat is better",
+            "events in the log, logarithmic",
+            "× the cost in a new store",
+            {name: [(log10(events), float(cost)) for events, cost in series] for name, series in history.items()},
+            x_ticks=[(log10(each), f"{each:,}") for each in sizes],
             log_y=False,
         )
     return drawn
@@ -63,7 +64,7 @@ def _latencies(measurements: Sequence[dict[str, Any]]) -> dict[str, list[tuple[f
     series = {}
     for each in measurements:
         values = [value for sweep in each["sweeps"] for value in sweep["latencies"]]
-        if len(values) > 1:
+        if each["name"].startswith("latency-") and len(values) > 1:
             hundredths = quantiles(values, n=100, method="inclusive")
             series[_label(each)] = [(float(p), max(LEAST, hundredths[p - 1])) for p in PERCENTS]
     return series

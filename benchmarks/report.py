@@ -152,6 +152,7 @@ def as_json(measured: Sequence[Measurement], sweeps: Sweeps, **about: Any) -> di
                     {
                         **{name: value for name, value in asdict(result.measured).items() if name != "notes"},
                         "rate": result.rate,
+                        "took": result.took,
                         "latencies": list(result.latencies),
                         "notes": result.notes,
                         "missing": result.missing or None,

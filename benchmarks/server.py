@@ -31,6 +31,8 @@ PUBLIC_KEY = (
 # A commit that does not wait for the disk is another store's: the numbers would mean nothing.
 DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 SHOWN = (*DURABLE, "server_version", "shared_buffers", "max_wal_size", "autovacuum", "wal_sync_method")
+# Databases whose name begins so stay when the process ends, and have the same name for the next one.
+KEPT = "kept_"
 
 
 class NotDurable(Exception):
@@ -46,7 +48,7 @@ class Server:
     secrets: Secrets = field(default_factory=Secrets.fresh)
 
     def url(self, database: str) -> str:
-        """The DATABASE_URL of a database here; names are this process's own."""
+        """The DATABASE_URL of a database here; names are this process's own, but for those of KEPT."""
         return urlsplit(self.address)._replace(path=f"/{_own(database)}").geturl()
 
     def environment(self, database: str, **more: str) -> dict[str, str]:
@@ -85,6 +87,26 @@ class Server:
         with psycopg.connect(self.address, autocommit=True) as session:
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(_own(database))))
 
+    def rename(self, database: str, name: str) -> None:
+        """Nobody is connected to it."""
+        with psycopg.connect(self.address, autocommit=True) as session:
+            session.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(_own(database)), sql.Identifier(_own(name))
+                )
+            )
+
+    def kept(self) -> dict[str, int]:
+        """MB of all that is kept here, by the full name of the database."""
+        with psycopg.connect(self.address) as session:
+            return dict(
+                session.execute(
+                    "SELECT datname, pg_database_size(oid) >> 20 FROM pg_database WHERE starts_with(datname, %s)"
+                    " ORDER BY pg_database_size(oid)",
+                    [_own(KEPT)],
+                ).fetchall()
+            )
+
     @contextlib.contextmanager
     def copy(self, like: str) -> Iterator[str]:
         """The name of a copy that is gone afterwards."""
@@ -122,7 +144,7 @@ class Server:
 
 
 def _own(database: str) -> str:
-    return f"bench_{os.getpid()}_{database}"
+    return f"bench_{database}" if database.startswith(KEPT) else f"bench_{os.getpid()}_{database}"
 
 
 @contextlib.contextmanager

@@ -8,20 +8,27 @@ from html import escape
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 900, 330, 90, 62, 46
 BAR, GAP, PLOT = 18, 8, 320
 LINE = 16
+# Those of lines; further ones are dashed.
+COLOURS = 7
 LEGEND = "green: the store · violet: PostgreSQL itself · blue: other queues"
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-weight: 600; font-size: 15px }
 .grid { stroke: #8c959f; stroke-opacity: .35 }
 .spread { stroke: #24292f; stroke-width: 1.5 }
-.ours { fill: #1a7f37; stroke: #1a7f37 } .limit { fill: #8250df; stroke: #8250df }
-.peer { fill: #0969da; stroke: #0969da }
-polyline { fill: none; stroke-width: 2 } polyline.ours { fill: none; stroke-width: 3.5 }
+polyline, path { fill: none } polyline { stroke-width: 2 } polyline.ours { stroke-width: 3.5 }
+rect.ours { fill: #1a7f37 } rect.limit { fill: #8250df } rect.peer { fill: #0969da }
+polyline.ours, path.ours { stroke: #1a7f37 }
 .c1 { stroke: #0969da } .c2 { stroke: #bc4c00 } .c3 { stroke: #8250df } .c4 { stroke: #bf3989 } .c5 { stroke: #9a6700 }
-.c6 { stroke: #57606a } .c7 { stroke: #1b7c83 }
-text.ours, text.limit, text.peer { stroke: none }
+.c6 { stroke: #57606a } .c7 { stroke: #1b7c83 } .again { stroke-dasharray: 7 4 }
 .ground { fill: #ffffff }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .spread { stroke: #e6edf3 } .ground { fill: #0d1117 } }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 } .spread { stroke: #e6edf3 } .ground { fill: #0d1117 }
+rect.ours { fill: #3fb950 } rect.limit { fill: #a371f7 } rect.peer { fill: #4493f8 }
+polyline.ours, path.ours { stroke: #3fb950 }
+.c1 { stroke: #58a6ff } .c2 { stroke: #f0883e } .c3 { stroke: #bc8cff } .c4 { stroke: #f778ba } .c5 { stroke: #d29922 }
+.c6 { stroke: #9198a1 } .c7 { stroke: #39c5cf }
+}
 """
 
 
@@ -82,14 +89,14 @@ def lines(
             f'<path class="grid" d="M{x.at(value):.1f} {TOP}V{height - BOTTOM}"/>',
             _text(x.at(value), height - BOTTOM + 17, name, anchor="middle"),
         ]
-    ends = _apart([(y.at(each[-1][1]), name) for name, each in series.items()])
+    ends = _apart([(y.at(each[-1][1]), name) for name, each in series.items()], height - BOTTOM)
     for number, (name, each) in enumerate(series.items(), 1):
-        kind = "ours" if name == ours else f"c{(number - 1) % 7 + 1}"
+        kind = "ours" if name == ours else f"c{(number - 1) % COLOURS + 1}{' again' * (number > COLOURS)}"
         path = " ".join(f"{x.at(a):.1f},{y.at(b):.1f}" for a, b in each)
         to_y = ends[name]
         parts += [
             f'<polyline class="{kind}" points="{path}"/>',
-            f'<path class="{kind}" style="fill:none" d="M{path.split()[-1]}L{right + 14} {to_y:.1f}"/>',
+            f'<path class="{kind}" d="M{path.split()[-1]}L{right + 14} {to_y:.1f}"/>',
             _text(right + 18, to_y + 4, name),
         ]
     parts.append(_text(left - 50, TOP - 14, y_name))
@@ -138,14 +145,13 @@ def _x_grid(scale: _Scale, top: float, bottom: float) -> str:
     )
 
 
-def _apart(wanted: list[tuple[float, str]]) -> dict[str, float]:
-    """Where labels go so that none lies on another: in their order, at least a line apart."""
-    placed: dict[str, float] = {}
-    last = -math.inf
-    for at, name in sorted(wanted):
-        last = max(at, last + LINE)
-        placed[name] = last
-    return placed
+def _apart(wanted: list[tuple[float, str]], lowest: float) -> dict[str, float]:
+    """Where labels go so that none lies on another or below `lowest`: in their order, at least a line apart."""
+    placed: list[float] = []
+    for at, _ in sorted(wanted):
+        placed.append(max(at, placed[-1] + LINE) if placed else at)
+    limits = [lowest - LINE * below for below in range(len(placed))][::-1]
+    return {name: min(at, limit) for (_, name), at, limit in zip(sorted(wanted), placed, limits, strict=True)}
 
 
 def _short(value: float) -> str:

@@ -68,6 +68,17 @@ def load(*, orders: int) -> Work:
     return work
 
 
+def migrate() -> Work:
+    """A history that was loaded before the migrations of today."""
+
+    def work() -> Done:
+        call_command("migrate", verbosity=0)
+        history.analyse()
+        return Done(items=1)
+
+    return work
+
+
 def build(*, products: int) -> Work:
     """A migrated store with at least so many products, far more of each than anybody orders, and one order."""
 
@@ -236,6 +247,7 @@ def _at_head(names: Sequence[str]) -> bool:
 
 TASKS: dict[str, Callable[..., Work]] = {
     "load": load,
+    "migrate": migrate,
     "build": build,
     "place": place,
     "relay": relay,

@@ -7,7 +7,7 @@ from benchmarks.peers import installing
 
 def main() -> int:
     missing = 0
-    for what in (installing.node, installing.python):
+    for what in (installing.node, installing.python, installing.brokers):
         try:
             told = str(what())
         except installing.Missing as error:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.peers import installing
+from benchmarks.peers import brokers, installing
 
 PROGRAMS = "benchmarks.peers.programs"
 
@@ -10,14 +10,16 @@ PROGRAMS = "benchmarks.peers.programs"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """`jobs` are those of a usual drain: some seconds of work. `left` counts what is not done, `done` what is, where
-    the peer keeps that. `program` is the file for Node or the module in Python."""
+    the peer keeps that; `broker` is a server beside the database that counts what is left there. `program` is the file
+    for Node or the module in Python."""
 
     name: str
     settings: str
     jobs: int
     program: str
-    left: str
+    left: str = ""
     done: str = ""
+    broker: brokers.Serving | None = None
     processes: int = 2
 
     @property
@@ -28,7 +30,8 @@ class Peer:
         """Raises installing.Missing."""
         if self.program.endswith(".cjs"):
             return (str(installing.node()), str(installing.HERE / "programs" / self.program))
-        return (str(installing.python()), "-m", PROGRAMS, self.program)
+        interpreter = installing.brokers() if self.broker else installing.python()
+        return (str(interpreter), "-m", PROGRAMS, self.program)
 
 
 PEERS = (
@@ -78,5 +81,24 @@ PEERS = (
         program="dbos",
         left="SELECT count(*) FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING')",
         done="SELECT count(*) FROM dbos.workflow_status WHERE status = 'SUCCESS'",
+    ),
+    # Its broker is outside the database: no task is committed together with the rows that it is about.
+    Peer(
+        name="celery",
+        settings="Redis (fsync each second); 2 workers of 1 prefork process, 64 fetched ahead, acknowledged early",
+        jobs=2000,
+        program="celery",
+        broker=brokers.redis,
+    ),
+    # A record is committed with its rows; what the broker holds is as safe as the broker.
+    Peer(
+        name="django-outbox-pattern",
+        settings="CoilMQ (in memory); 1 process that publishes, polls every 1 s, and 1 that consumes",
+        jobs=1000,
+        program="django_outbox_pattern",
+        left="SELECT count(*) FROM published WHERE status = 1",
+        done="SELECT count(*) FROM received",
+        broker=brokers.coilmq,
+        processes=1,
     ),
 )

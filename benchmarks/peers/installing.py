@@ -11,15 +11,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.children import ROOT
 
 HERE = Path(__file__).parent
 FOLDER = ROOT / "var" / "peers"
-PYTHON = FOLDER / "python" / "bin" / "python"
 MODULES = FOLDER / "node" / "node_modules"
-REQUIREMENTS = HERE / "requirements.txt"
+# By the name of the environment. Brokers are programs for few machines: what needs none does without them.
+REQUIREMENTS = {"python": HERE / "requirements.txt", "brokers": HERE / "requirements-brokers.txt"}
 PACKAGES = (HERE / "package.json", HERE / "package-lock.json")
 # Seconds: a slow line is no reason to give up, one that hangs is.
 PATIENCE = 600.0
@@ -34,44 +35,51 @@ def version(package: str) -> str:
     locked = json.loads(PACKAGES[1].read_text())["packages"].get(f"node_modules/{package}")
     if locked:
         return str(locked["version"])
-    found = re.search(rf"^{re.escape(package)}==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE)
-    if not found:
-        raise LookupError(f"{package} is in no lock file.")
-    return found[1]
+    for each in REQUIREMENTS.values():
+        if found := re.search(rf"^{re.escape(package)}==(\S+)", each.read_text(), re.MULTILINE):
+            return found[1]
+    raise LookupError(f"{package} is in no lock file.")
 
 
 def python() -> Path:
     """The interpreter that has the peers in Python. Raises Missing; what failed once is not tried again."""
-    return _or_missing(_python)
+    return _or_missing(partial(_python, "python"))
+
+
+def brokers() -> Path:
+    """The interpreter that has the peers with a broker, and their brokers. Raises Missing, as above."""
+    return _or_missing(partial(_python, "brokers"))
 
 
 def node() -> Path:
     """The program that runs the peers in JavaScript; their packages are in MODULES. Raises Missing, as above."""
-    return _or_missing(_node)
+    return _or_missing(partial(_node))
 
 
-def _or_missing(install: Callable[[], Path]) -> Path:
-    found = _tried(install)
+def _or_missing(install: "partial[Path]") -> Path:
+    found = _tried(install.func, *install.args)
     if isinstance(found, Missing):
         raise found
     return found
 
 
 @functools.cache
-def _tried(install: Callable[[], Path]) -> Path | Missing:
+def _tried(install: Callable[..., Path], *arguments: str) -> Path | Missing:
     try:
-        return install()
+        return install(*arguments)
     except Missing as error:
         return error
 
 
-def _python() -> Path:
-    if not _is_ready("python", [REQUIREMENTS]):
-        _run([sys.executable, "-m", "venv", "--clear", str(FOLDER / "python")])
-        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--no-deps", "--require-hashes", "-r", str(REQUIREMENTS)])
-        _set_ready("python", [REQUIREMENTS])
-    return PYTHON
+def _python(name: str) -> Path:
+    interpreter = FOLDER / name / "bin" / "python"
+    locked = REQUIREMENTS[name]
+    if not _is_ready(name, [locked]):
+        _run([sys.executable, "-m", "venv", "--clear", str(FOLDER / name)])
+        pip = [str(interpreter), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "--no-deps", "--require-hashes", "-r", str(locked)])
+        _set_ready(name, [locked])
+    return interpreter
 
 
 def _node() -> Path:

@@ -1,6 +1,7 @@
 """Every benchmark once, with tiny sizes: not how fast the store is, but that what is counted has happened."""
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -8,16 +9,30 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
 
-from benchmarks import guard, limits, measure_bank, measure_pages, measurements, plots, report, shopper
+from benchmarks import (
+    flat,
+    guard,
+    limits,
+    measure_bank,
+    measure_log,
+    measure_pages,
+    measurements,
+    plots,
+    report,
+    shopper,
+    svg,
+)
 from benchmarks.bank import gateway
 from benchmarks.children import ROOT, ChildFailed, Measured, Task, run
 from benchmarks.everything import ALL
 from benchmarks.measurements import QUICK, Measurement, Result, Sizes, WrongResult
+from benchmarks.peers import brokers
 from benchmarks.peers import measuring as peers
 from benchmarks.peers.catalogue import PEERS, Peer
 from benchmarks.peers.installing import Missing
@@ -43,7 +58,7 @@ def server() -> Iterator[Server]:
             peers.remove(started)
 
 
-@pytest.mark.parametrize("measurement", ALL, ids=lambda each: each.name)
+@pytest.mark.parametrize("measurement", [each for each in ALL if each.kind != "peer"], ids=lambda each: each.name)
 def test_what_is_measured_has_happened(server: Server, measurement: Measurement) -> None:
     """Each compares orders, books, log and cursors with what it has counted, and raises WrongResult."""
     result = measurement.make(server, QUICK, 1)
@@ -92,7 +107,8 @@ def test_what_is_measured_of_a_peer_has_happened(server: Server, peer: Peer, wha
 
 
 def test_a_peer_that_does_not_start_is_missing_and_says_why(server: Server) -> None:
-    nobody = replace(PEERS[-1], name="nobody", program="nobody_knows_it")
+    dbos = next(each for each in PEERS if each.name == "dbos")
+    nobody = replace(dbos, name="nobody", program="nobody_knows_it")
     try:
         result = peers.drain(nobody, server, QUICK, 1)
     finally:
@@ -100,6 +116,35 @@ def test_a_peer_that_does_not_start_is_missing_and_says_why(server: Server) -> N
     assert "nobody_knows_it" in result.missing or "could not be installed" in result.missing
     assert result.rate is None
     assert f"peer-dbos missing: {result.missing}" in shown({"peer-dbos": [result]})
+
+
+def test_a_peer_whose_broker_does_not_start_is_missing_and_says_why(server: Server) -> None:
+    @contextmanager
+    def nobody(folder: Path) -> Iterator[brokers.Broker]:
+        with brokers.running([str(folder / "nobody-knows-it")], folder) as process:
+            yield brokers.Broker(url="", process=process.pid, left=lambda: 0)
+
+    result = peers.drain(replace(PEERS[0], name="nobody", broker=nobody), server, QUICK, 1)
+    assert "its broker does not start" in result.missing or "could not be installed" in result.missing
+    assert result.rate is None
+
+
+def test_a_history_is_loaded_once_and_measured_on_copies(server: Server) -> None:
+    name = flat.kept(server, 50)
+    try:
+        assert "bench_kept_50_orders" in server.kept()
+        with server.connect(name) as session:
+            session.execute("COMMENT ON TABLE shop_order IS 'the first one'")
+        assert flat.kept(server, 50) == name
+        with flat.history(server, 50, name="history", keep=True) as copy, server.connect(copy) as session:
+            found = session.execute(
+                "SELECT obj_description('shop_order'::regclass), count(*) FROM shop_order"
+            ).fetchone()
+        assert found == ("the first one", 50)
+        assert not server.has(copy)
+        assert server.has(name)
+    finally:
+        server.drop(name)
 
 
 def test_the_ratio_of_a_peer_is_that_of_the_same_sweep() -> None:
@@ -113,15 +158,33 @@ def test_plots_show_what_was_measured_and_nothing_else() -> None:
         "peer-dbos": [made(1000, 1.0)],
         "peer-django-q2": [replace(made(1000, 1.0), missing="nobody")],
         "latency-bell": [replace(made(3, 1.0), latencies=(-0.1, 1.0, 2.0))],
+        "click": [replace(made(3, 1.0), latencies=(50.0, 51.0, 52.0))],
     }
     measured = [each for each in (*ALL, *peers.ALL) if each.name in sweeps]
-    numbers = report.as_json(measured, sweeps, history={"the relay": [(0, 1.0), (1000, 1.02)]})
+    numbers = report.as_json(measured, sweeps, history={"the relay": [(7000, 1.0), (70000, 1.02)]})
     drawn = plots.draw(json.loads(json.dumps(numbers)))
     assert list(drawn) == ["throughput.svg", "latency.svg", "history.svg"]
     for text in drawn.values():
         ElementTree.fromstring(text)  # noqa: S314 - our own
     assert ">dbos (jobs)<" in drawn["throughput.svg"]
     assert "django-q2" not in drawn["throughput.svg"]
+    assert ">click<" not in drawn["latency.svg"]
+    assert ">70,000<" in drawn["history.svg"]
+
+
+def test_labels_of_lines_that_end_together_lie_apart_and_in_the_picture() -> None:
+    drawn = svg.lines(
+        "",
+        "",
+        "",
+        {f"line {number}": [(0.0, 1.0), (1.0, 1.0)] for number in range(12)},
+        x_ticks=[(0, "0"), (1, "1")],
+    )
+    texts = [each for each in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text") if each.text]  # noqa: S314 - our own
+    at = sorted(float(each.attrib["y"]) for each in texts if str(each.text).startswith("line"))
+    assert len(at) == 12
+    assert all(below - above >= svg.LINE for above, below in itertools.pairwise(at))
+    assert at[-1] <= svg.TOP + svg.PLOT + svg.LINE
 
 
 def test_the_function_places_orders_that_are_true_to_the_books(server: Server) -> None:
@@ -143,7 +206,7 @@ def test_the_function_places_orders_that_are_true_to_the_books(server: Server) -
 
 
 def test_a_drain_that_is_cut_short_gets_no_number(server: Server) -> None:
-    result = measurements.relay(server, replace(QUICK, patience=0.0), 1)
+    result = measure_log.relay(server, replace(QUICK, patience=0.0), 1)
     assert not result.measured.finished
     assert result.rate is None
     assert "not finished in 1 of 2" in shown({"relay": [result, made(1000, 1.0)]})
@@ -173,7 +236,7 @@ def test_a_page_is_compared_with_the_simple_view(server: Server) -> None:
 
 def test_a_number_for_something_else_is_refused(server: Server) -> None:
     with pytest.raises(WrongResult, match=f"deleted: {QUICK.records} instead of {QUICK.records + 2}"):
-        measurements.relay_limit(server, replace(QUICK, records=QUICK.records + 2), 1)
+        measure_log.relay_limit(server, replace(QUICK, records=QUICK.records + 2), 1)
 
 
 def test_a_process_that_fails_says_why(server: Server) -> None:

@@ -52,18 +52,23 @@ def url() -> str:
 
 
 def emptied(query: str, *, seconds: float, count: Callable[[], int]) -> float | None:
-    """When the query found nothing left, in monotonic seconds; None if that took longer.
+    """When the query found nothing left, as `ended` says."""
+    with psycopg.connect(url(), autocommit=True) as session:
+        return ended(lambda: session.execute(query.encode()).fetchone() is not None, seconds=seconds, count=count)
+
+
+def ended(is_left: Callable[[], bool], *, seconds: float, count: Callable[[], int]) -> float | None:
+    """When nothing was left, in monotonic seconds; None if that took longer.
 
     It asks only while `count` does not move, so that asking does not slow down what is measured.
     """
     until = time.monotonic() + seconds
     seen = -1
-    with psycopg.connect(url(), autocommit=True) as session:
-        while (now := time.monotonic()) < until:
-            if count() == seen and session.execute(query.encode()).fetchone() is None:
-                return now
-            seen = count()
-            time.sleep(TICK)
+    while (now := time.monotonic()) < until:
+        if count() == seen and not is_left():
+            return now
+        seen = count()
+        time.sleep(TICK)
     return None
 
 
