@@ -16,8 +16,9 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 HOST, PORT = "127.0.0.1", "8000"
 # What a shopper does, in this order: the pages that are measured.
-SIMPLE, FRONT, PRODUCT, ADD, CART, CHECKOUT, ORDER, PLACED, AGAIN = (
+SIMPLE, STORES, FRONT, PRODUCT, ADD, CART, CHECKOUT, ORDER, PLACED, AGAIN = (
     "a view of the same base",
+    "the same with the store's sessions",
     "front page",
     "product page",
     "cart, POST",

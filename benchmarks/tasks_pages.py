@@ -25,7 +25,7 @@ ROUNDS = 3
 
 @functools.cache
 def application() -> Application:
-    """The store's own, with the simple view beside its pages."""
+    """The store's own, with the simple views beside its pages."""
     override_settings(ROOT_URLCONF=simple_page.__name__).enable()
     from shop.wsgi import application  # it runs the checks of a start
 
@@ -90,9 +90,10 @@ def _walk(ways: list[Way], meter: _Meter) -> None:
         with meter.page(shopper.ADD) as request:
             for each in ways:
                 each.add(request)
-    with meter.page(shopper.SIMPLE) as request:
-        for each in ways:
-            each.simple(request, simple_page.ADDRESS)
+    for name, address in ((shopper.SIMPLE, simple_page.SIMPLE), (shopper.STORES, simple_page.STORES)):
+        with meter.page(name) as request:
+            for each in ways:
+                each.simple(request, address)
     with meter.page(shopper.CART) as request:
         for each in ways:
             each.cart(request)
