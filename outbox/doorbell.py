@@ -6,6 +6,7 @@ LISTEN/NOTIFY is not used, because every notifying commit takes one cluster-wide
 """
 
 import contextlib
+import enum
 import functools
 import hashlib
 import itertools
@@ -63,6 +64,14 @@ def ring(name: str) -> None:
                 continue  # full means it rings already; anything else is left to polling
 
 
+class Woken(enum.IntEnum):
+    """Who has ended a wait: the time, only the loop's own `Doorbell.ring`, or whoever committed work for it."""
+
+    BY_NOBODY = 0
+    BY_ITSELF = 1
+    BY_OTHERS = 2
+
+
 class Doorbell:
     """One loop's bell: `wait` returns early when it rings."""
 
@@ -91,14 +100,16 @@ class Doorbell:
         with contextlib.suppress(OSError):
             self._local.send(b"1")
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep until the bell rings or `seconds` are over; say whether it rang."""
+    def wait(self, seconds: float) -> "Woken":
+        """Sleep until the bell rings or `seconds` are over; say who ended it. False in a condition: nobody rang."""
         ringing, _, _ = select.select(self._sockets, [], [], seconds)
         for each in ringing:
             with contextlib.suppress(BlockingIOError):
                 while each.recv(16):
                     pass
-        return bool(ringing)
+        if not ringing:
+            return Woken.BY_NOBODY
+        return Woken.BY_ITSELF if ringing == [self._receiver] else Woken.BY_OTHERS
 
     def close(self) -> None:
         for each in (*self._sockets, self._local):

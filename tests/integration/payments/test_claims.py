@@ -1,7 +1,7 @@
 """The claim by itself, on payments' rows: who may write a result, and what a wake-up in between does."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -142,14 +142,14 @@ def test_a_batch_is_finished_as_its_rows_would_be_one_by_one(scene: Scene) -> No
     assert written[0] == written[1]
 
 
-def _without_moment(row: dict[str, Any], now: dt.datetime) -> dict[str, Any]:
+def _without_moment(row: Mapping[str, Any], now: dt.datetime) -> dict[str, Any]:
     """Times as how far they are from now, in minutes, but for one that was given."""
-    return {
-        name: round((value - now).total_seconds() / 60)
-        if isinstance(value, dt.datetime) and value.year < 2031
-        else value
-        for name, value in row.items()
-    }
+
+    def plain(value: Any) -> Any:
+        moves = isinstance(value, dt.datetime) and value.year < 2031
+        return round((value - now).total_seconds() / 60) if moves else value
+
+    return {name: plain(value) for name, value in row.items()}
 
 
 def test_what_is_noted_is_written_and_the_claim_goes_on(scene: Scene) -> None:
