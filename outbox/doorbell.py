@@ -7,6 +7,7 @@ LISTEN/NOTIFY is not used, because every notifying commit takes one cluster-wide
 """
 
 import contextlib
+import enum
 import functools
 import hashlib
 import itertools
@@ -55,7 +56,7 @@ def ring(*names: str) -> None:
     here = set()
     for own in tuple(_own):
         if own.name in names:
-            own.ring()
+            own.call()
             here.add(own.path)
     path = folder()
     if path is None:
@@ -80,6 +81,14 @@ def _send(bells: Collection[Path]) -> None:
                 continue  # full means it rings already; anything else is left to polling
 
 
+class Woken(enum.IntEnum):
+    """Who has ended a wait: the time, only the loop's own `Doorbell.ring`, or whoever committed work for it."""
+
+    BY_NOBODY = 0
+    BY_ITSELF = 1
+    BY_OTHERS = 2
+
+
 class Doorbell:
     """One loop's bell: `wait` returns early when it rings."""
 
@@ -87,6 +96,7 @@ class Doorbell:
         self.name = name
         # Its socket for other processes.
         self.path: Path | None = None
+        self._called = False
         self._receiver, self._local = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sockets = [self._receiver]
         path = folder()
@@ -111,14 +121,22 @@ class Doorbell:
         with contextlib.suppress(OSError):
             self._local.send(b"1")
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep until the bell rings or `seconds` are over; say whether it rang."""
+    def call(self) -> None:
+        """Wake it for work that somebody else has committed, from any thread."""
+        self._called = True
+        self.ring()
+
+    def wait(self, seconds: float) -> "Woken":
+        """Sleep until the bell rings or `seconds` are over; say who ended it. False in a condition: nobody rang."""
         ringing, _, _ = select.select(self._sockets, [], [], seconds)
         for each in ringing:
             with contextlib.suppress(BlockingIOError):
                 while each.recv(16):
                     pass
-        return bool(ringing)
+        called, self._called = self._called, False  # set before it rings, so that it may come early but never late
+        if called or any(each is not self._receiver for each in ringing):
+            return Woken.BY_OTHERS
+        return Woken.BY_ITSELF if ringing else Woken.BY_NOBODY
 
     def close(self) -> None:
         _own.discard(self)

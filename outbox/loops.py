@@ -16,7 +16,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from outbox import metrics
-from outbox.doorbell import Doorbell
+from outbox.doorbell import Doorbell, Woken
 from outbox.models import Heartbeat
 from outbox.registry import LoopSpec, Work
 from outbox.worker import Engine
@@ -44,6 +44,7 @@ class Loop:
         self._idle_seconds = spec.idle_seconds
         self._stopping = threading.Event()
         self._bell = Doorbell(spec.name)
+        self._woken = Woken.BY_NOBODY
         self._pause = 0.0
         self._handled = 0
         self._beat_at = 0.0
@@ -72,7 +73,8 @@ class Loop:
 
     def _turn(self) -> None:
         try:
-            moved = self._ready().run_once()
+            moved = self._step(self._ready())
+            self._woken = Woken.BY_ITSELF
             self._handled += moved
             metrics.ITEMS.labels(self.name).inc(moved)
             self._pause = 0.0
@@ -89,7 +91,12 @@ class Loop:
             return
         if not moved:
             # With jitter, so that many processes do not poll in step.
-            self._bell.wait(self._idle_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+            self._woken = self._bell.wait(self._idle_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+
+    def _step(self, work: Work) -> int:
+        if isinstance(work, Engine):
+            return work.run_once(woken=self._woken)
+        return work.run_once()
 
     def _ready(self) -> Work:
         if self._work is None:

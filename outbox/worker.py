@@ -16,6 +16,7 @@ from django.db import connection
 
 from outbox import metrics
 from outbox.database import is_transient
+from outbox.doorbell import Woken
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,9 @@ AnswerT = TypeVar("AnswerT")
 # Seconds that a stopping worker keeps trying to store answers while the database is away. After that the
 # lease and the provider's own records must do.
 _STORE_PATIENCE = 60.0
+# Seconds between two looks for due rows while only answers come in: a token that the limiter was short of, or a time
+# that has come, is seen as soon as that.
+_LOOK_AGAIN = 0.025
 
 
 class Caller(Protocol[CallT, AnswerT]):
@@ -59,17 +63,25 @@ class Engine(Generic[CallT, AnswerT]):
         self._running = 0
         self._held: list[tuple[CallT, AnswerT]] = []
         self._on_finished: Callable[[], None] = lambda: None
+        # Whether there may be due rows, and when that was seen last (monotonic).
+        self._look, self._looked_at = True, 0.0
 
     def wake_with(self, ring: Callable[[], None]) -> None:
         """`ring` is called from a pool thread whenever a call has its answer."""
         self._on_finished = ring
 
-    def run_once(self) -> int:
-        """Record what has been answered, then claim as much as there is room for. Never waits for a call."""
+    def run_once(self, *, woken: Woken = Woken.BY_OTHERS) -> int:
+        """Record what has been answered, then claim as much as there is room for. Never waits for a call.
+
+        An answer is no reason to look for due rows, unless the last look left some or is a while ago.
+        """
         moved = self._record_finished()
         free = self._in_flight - self._running
-        if free > 0:
+        if woken is not Woken.BY_ITSELF or time.monotonic() - self._looked_at > _LOOK_AGAIN:
+            self._look = True
+        if self._look and free > 0:
             calls = self._caller.claim(limit=free)
+            self._look, self._looked_at = len(calls) == free, time.monotonic()
             self._start(calls)
             moved += len(calls)
         return moved

@@ -9,7 +9,7 @@ import pytest
 from django.test import override_settings
 
 from outbox import doorbell
-from outbox.doorbell import Doorbell
+from outbox.doorbell import Doorbell, Woken
 from outbox.relay import LOG, bell, relay_once
 from tests.integration.outbox.things import Poisoned, Stepped, step, subscribed
 
@@ -43,7 +43,7 @@ def other(folder: Path) -> Iterator[socket.socket]:
 
 
 def rang(mine: Doorbell) -> bool:
-    return mine.wait(AT_ONCE)
+    return mine.wait(AT_ONCE) is not Woken.BY_NOBODY
 
 
 @pytest.mark.usefixtures("folder")
@@ -74,7 +74,11 @@ def test_loops_of_one_process_wake_each_other_without_a_folder() -> None:
     work = Doorbell("work")
     try:
         doorbell.ring("work")
-        assert rang(work)
+        work.ring()
+        assert work.wait(AT_ONCE) is Woken.BY_OTHERS
+        work.ring()
+        assert work.wait(AT_ONCE) is Woken.BY_ITSELF
+        assert work.wait(AT_ONCE) is Woken.BY_NOBODY
     finally:
         work.close()
     doorbell.ring("work")
