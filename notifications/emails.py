@@ -5,7 +5,6 @@
 """
 
 import functools
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from payments.money import display
 from shop import countries
 from shop.models import Order
 from shop.selectors import Ordered
+from shop.text import CONTROL
 
 # Names of values, all of them text, lists of text or lists of such; nothing else survives JSON unchanged.
 Facts = dict[str, Any]
@@ -40,16 +40,12 @@ def _templates(*, escaped: bool) -> Environment:
     )
 
 
-# Unicode's categories Cc, Zl and Zp, which never get another member.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-
-
 def single_line(text: str) -> str:
     """Without line breaks and other control characters, which have no place in a header or in a name.
 
     Everything else stays, emoji and their joiners included.
     """
-    return " ".join(_CONTROL.sub(" ", text).split())
+    return " ".join(CONTROL.sub(" ", text).split())
 
 
 _ANY = "any-order"

@@ -11,13 +11,11 @@ from django.core.exceptions import ValidationError
 from shop import countries
 from shop.models import Product
 from shop.services import MAX_QUANTITY, Contact
+from shop.text import CONTROL
 
 # The bank's id of a card (`pm_…`); anything else, a card number above all, must not even be stored.
 PAYMENT_METHOD = r"^pm_[A-Za-z0-9_]{1,252}\Z"
 
-
-# Unicode's categories Cc, Zl and Zp.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 FormT = TypeVar("FormT", bound=type[forms.Form])
 
@@ -35,7 +33,7 @@ def fixed(form: FormT) -> FormT:
 
 def single_line(value: str) -> None:
     """Refuse control characters and line ends: no name or address has them, mail headers and labels must not."""
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         raise ValidationError("Please use letters, digits and signs on one line only.")
 
 
