@@ -101,6 +101,7 @@ def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tup
 
     Raises what Django's own cursors raise.
     """
+    connection.close_if_health_check_failed()  # as Django's cursors do: a server that was started anew costs no request
     connection.ensure_connection()
     with connection.wrap_database_errors, cursor_class(connection.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True, binary=True)

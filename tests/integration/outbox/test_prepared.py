@@ -4,7 +4,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import models, transaction
+from django.db import close_old_connections, connection, models, transaction
 
 from outbox import prepared
 from shop import selectors
@@ -30,6 +30,16 @@ def test_models_are_those_that_their_manager_makes(model: type[models.Model]) ->
     read = prepared.read(model, f"{prepared.selection(model)} ORDER BY id".encode(), {})
     assert [seen(each) for each in read] == [seen(each) for each in model._default_manager.order_by("pk")]
     assert read == list(model._default_manager.order_by("pk"))
+
+
+def test_a_connection_that_was_lost_between_two_requests_is_opened_anew() -> None:
+    connection.close()
+    ((lost,),) = prepared.run(b"SELECT pg_backend_pid()", {})
+    with psycopg.connect(database_url(), autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [lost])
+    close_old_connections()  # as before each request
+    ((opened,),) = prepared.run(b"SELECT pg_backend_pid()", {})
+    assert opened != lost
 
 
 def test_a_model_that_was_read_is_a_model() -> None:
