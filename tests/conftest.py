@@ -14,6 +14,7 @@ from typing import Any
 import django
 import pytest
 from django.conf import settings
+from playwright.sync_api import Page
 from pytest_django import DjangoDbBlocker
 
 from shop.local.environment import Secrets, store_environment
@@ -129,3 +130,13 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
             "--disable-sync",
         ],
     }
+
+
+@pytest.fixture
+def problems(page: Page) -> Iterator[list[str]]:
+    """What the browser complains about; a test ends without any, unless it clears the list."""
+    found: list[str] = []
+    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.append(str(error)))
+    yield found
+    assert found == []

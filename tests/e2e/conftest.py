@@ -81,13 +81,3 @@ def nojs(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(java_script_enabled=False)
     yield context.new_page()
     context.close()
-
-
-@pytest.fixture
-def problems(page: Page) -> Iterator[list[str]]:
-    """What the browser complains about; a test ends without any, unless it clears the list."""
-    found: list[str] = []
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    yield found
-    assert found == []

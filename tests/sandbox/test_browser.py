@@ -69,16 +69,6 @@ def store(running: SandboxProcess) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture
-def problems(page: Page) -> Iterator[list[str]]:
-    """What the browser complains about; a test ends without any, unless it clears the list."""
-    found: list[str] = []
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: found.append(str(error)))
-    yield found
-    assert found == []
-
-
 def card_fields(page: Page) -> FrameLocator:
     return page.frame_locator("iframe[title='Secure card payment input frame']")
 

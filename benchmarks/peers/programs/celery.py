@@ -1,18 +1,15 @@
 """Celery on Redis: a worker of one prefork process beside the one that fetches. Tasks are acknowledged before they are
 done, as is its default; 64 are fetched ahead, as its guide advises for many short ones; no results are kept."""
 
-import multiprocessing
 import os
-import time
 from typing import Any
 
 from celery import Celery
 from redis import Redis
 
 from benchmarks.peers.programs import telling
-from benchmarks.peers.programs.telling import Told, Work
+from benchmarks.peers.programs.telling import Forked, Told, Work
 
-MOST_BEATS = 10_000
 # Seconds.
 STARTING = 30.0
 # Tasks that a worker has fetched and not begun.
@@ -31,21 +28,14 @@ app = Celery(
 # What workers tell each other, and nobody asks for here.
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
-# The worker is forked from this process, and its own one from the worker: what they count is shared.
-_context = multiprocessing.get_context("fork")
-_count = _context.Value("q", 0)
-_first = _context.Value("d", 0.0)
-_ready = _context.Event()
-_times = _context.Array("q", MOST_BEATS)
+# The worker is forked from this process, and its own one from the worker.
+handled = Forked()
+_ready = Forked.context.Event()
 _workers: list[Any] = []
 
 
 def _handle(number: int) -> None:
-    with _count.get_lock():
-        _first.value = _first.value or time.monotonic()
-        _count.value += 1
-    if number < MOST_BEATS:
-        _times[number] = time.monotonic_ns()
+    handled.one(number)
 
 
 noop: Any = app.task(name="noop")(_handle)
@@ -69,8 +59,7 @@ def drain(*, seconds: float) -> Work:
         def is_left() -> bool:
             return bool(session.llen("celery") or session.hlen("unacked"))
 
-        ended = telling.ended(is_left, seconds=seconds, count=lambda: int(_count.value))
-        return Told(items=_count.value, finished=ended is not None, began=_first.value or ended, ended=ended)
+        return handled.drained(telling.ended(is_left, seconds=seconds, count=lambda: handled.count))
 
     return work
 
@@ -79,14 +68,7 @@ def listen(*, beats: int, seconds: float) -> Work:
     _start()
     if not _ready.wait(STARTING):
         raise TimeoutError("The worker does not start.")
-
-    def work() -> Told:
-        until = time.monotonic() + seconds
-        while _count.value < beats and time.monotonic() < until:
-            time.sleep(telling.TICK)
-        return telling.heard({number: at for number, at in enumerate(_times[:beats]) if at}, beats=beats, seconds=0.0)
-
-    return work
+    return lambda: handled.heard(beats=beats, seconds=seconds)
 
 
 def publish(*, beats: int, shortest: float, longest: float, seed: int) -> Work:
@@ -101,7 +83,7 @@ def finish() -> None:
 
 
 def _start() -> None:
-    _workers.append(_context.Process(target=_worker))
+    _workers.append(Forked.context.Process(target=_worker))
     _workers[0].start()
 
 

@@ -2,7 +2,6 @@
 keeps each in a table. Both as its documentation runs them, one process each."""
 
 import logging
-import multiprocessing
 import os
 import time
 from typing import Any
@@ -14,7 +13,7 @@ import stomp
 from django.core.management import call_command
 
 from benchmarks.peers.programs import telling
-from benchmarks.peers.programs.telling import Handled, Told, Work
+from benchmarks.peers.programs.telling import Forked, Handled, Told, Work
 
 DESTINATION = "/queue/noop"
 # 1: not handed to the broker, or that is not committed. What was handed over is in nobody's table until it is received.
@@ -27,7 +26,6 @@ logging.getLogger("stomp.py").setLevel(logging.ERROR)
 django.setup()
 handled = Handled()
 times: dict[int, int] = {}
-_context = multiprocessing.get_context("fork")
 _running: list[Any] = []
 
 
@@ -101,7 +99,7 @@ def _publish(number: int) -> None:
 
 
 def _relay() -> None:
-    _running.append(_context.Process(target=call_command, args=("publish",)))
+    _running.append(Forked.context.Process(target=call_command, args=("publish",)))
     _running[0].start()
 
 

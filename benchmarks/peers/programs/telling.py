@@ -1,6 +1,7 @@
 """What all programs in Python share: the words to `benchmarks.children`, the count of jobs, when a queue is empty."""
 
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -14,6 +15,8 @@ import psycopg
 
 # Seconds between two looks at whether jobs are still being done.
 TICK = 0.01
+# Of beats that a queue is asked for when it is idle.
+MOST_BEATS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,38 @@ class Handled:
     def drained(self, ended: float | None) -> Told:
         """`ended` is None where the queue was not empty in time."""
         return Told(items=self.count, finished=ended is not None, began=self.first or ended, ended=ended)
+
+
+class Forked:
+    """The same where processes do the jobs that are forked from this one, with the time of each beat: they share it."""
+
+    context = multiprocessing.get_context("fork")
+
+    def __init__(self) -> None:
+        self._count = self.context.Value("q", 0)
+        self._first = self.context.Value("d", 0.0)
+        self._times = self.context.Array("q", MOST_BEATS)
+
+    @property
+    def count(self) -> int:
+        return int(self._count.value)
+
+    def one(self, number: int) -> None:
+        with self._count.get_lock():
+            self._first.value = self._first.value or time.monotonic()
+            self._count.value += 1
+        if number < MOST_BEATS:
+            self._times[number] = time.monotonic_ns()
+
+    def drained(self, ended: float | None) -> Told:
+        return Handled(count=self.count, first=self._first.value or None).drained(ended)
+
+    def heard(self, *, beats: int, seconds: float) -> Told:
+        """Wait as `heard` does."""
+        until = time.monotonic() + seconds
+        while self.count < beats and time.monotonic() < until:
+            time.sleep(TICK)
+        return heard({number: at for number, at in enumerate(self._times[:beats]) if at}, beats=beats, seconds=0.0)
 
 
 def url() -> str:
