@@ -23,6 +23,7 @@ from notifications.policy import MISCONFIGURED, Doubt, Status, Verdict, after_ca
 from outbox import claims, prepared
 from outbox.claims import Result
 from outbox.crash_points import crash_point
+from outbox.horizon import Horizon
 from outbox.loops import process_name
 from outbox.worker import Engine
 
@@ -67,6 +68,7 @@ class MessageCaller:
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
         self._worker = process_name()
+        self._horizon = Horizon()
         self._lease = dt.timedelta(seconds=settings.MAIL_LEASE_SECONDS)
         # What the provider refuses to all (a wrong key, too many calls) is not asked again for every message.
         self._pause_until = 0.0
@@ -86,7 +88,7 @@ class MessageCaller:
         return calls
 
     def _claim(self, limit: int) -> tuple[bool, list[MailCall]]:
-        messages = claims.claim(Message, limit=limit, lease=self._lease, worker=self._worker)
+        messages = claims.claim(Message, limit=limit, lease=self._lease, worker=self._worker, horizon=self._horizon)
         stranded = [message for message in messages if message.claimed_from == Status.SENDING]
         for message in stranded:
             logger.warning("action=stranded message=%s", message.pk)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from outbox import claims
 from outbox.claims import Claimable
+from outbox.horizon import Horizon
 from payments import breaker, limiter
 from payments.breaker import Position, Told
 
@@ -59,7 +60,7 @@ class Room:
     position: Position
 
 
-def room(model: type[Claimable], *, limit: int) -> Room:
+def room(model: type[Claimable], *, limit: int, horizon: Horizon) -> Room:
     """Before a claim. While the breaker is open, rows whose next call is a charge or refund for sure stay unclaimed,
     however many they are; when its pause is over, one row is claimed at a time until one is the probe."""
     position = breaker.read()
@@ -69,7 +70,7 @@ def room(model: type[Claimable], *, limit: int) -> Room:
     elif not position.flows:
         but = frozenset(model.CLAIMED_STATUS)
     if limiter.is_on():
-        limit = limiter.take(claims.due(model, limit=limit, but=but))
+        limit = limiter.take(claims.due(model, limit=limit, but=but, horizon=horizon))
     return Room(limit=limit, but=but, position=position)
 
 

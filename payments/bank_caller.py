@@ -17,6 +17,7 @@ from django.db import transaction
 from outbox import claims
 from outbox.claims import Claimable, Result
 from outbox.events import DomainEvent
+from outbox.horizon import Horizon
 from outbox.loops import process_name
 from outbox.publisher import publish_all
 from payments import admission, journal
@@ -79,6 +80,7 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._worker = process_name()
+        self._horizon = Horizon()
         self._lease = dt.timedelta(seconds=settings.PAYMENT_LEASE_SECONDS)
         self._settle = dt.timedelta(seconds=settings.PAYMENT_SETTLE_SECONDS)
 
@@ -134,8 +136,15 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
 
     def _claim(self, limit: int) -> tuple[bool, list[BankCall[RowT, StepT]]]:
         with transaction.atomic():
-            room = admission.room(self.model, limit=limit)
-            rows = claims.claim(self.model, limit=room.limit, lease=self._lease, worker=self._worker, but=room.but)
+            room = admission.room(self.model, limit=limit, horizon=self._horizon)
+            rows = claims.claim(
+                self.model,
+                limit=room.limit,
+                lease=self._lease,
+                worker=self._worker,
+                but=room.but,
+                horizon=self._horizon,
+            )
             views = self._views(rows)
             steps = [(row, self._first(row, views[row.pk])) for row in rows]
             admitted = admission.admit([step for _, step in steps if isinstance(step, Asked)], room=room)
