@@ -11,6 +11,7 @@ A nudge says "look at this row again": it changes no state. While a call is unde
 
 import datetime as dt
 import functools
+import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,10 +65,11 @@ class Claimable(models.Model):
     )
     headers = models.JSONField(default=_headers, help_text="Correlation, causation, trace and actor.")
 
-    # Set by `claim()` on the rows it returns: the status before, and whether an earlier claim of the row
-    # ran out without a result.
+    # Set by `claim()` on the rows it returns: the status before, whether an earlier claim of the row ran out without a
+    # result, and until when the claim lasts at least (monotonic).
     claimed_from: str = ""
     was_stranded: bool = False
+    held_until: float = 0.0
 
     class Meta:
         abstract = True
@@ -178,14 +180,14 @@ def claim(
         "lease": str(lease.total_seconds()),
         "becomes": prepared.as_json_object(model.CLAIMED_STATUS),
     }
-    since = horizon.since()
+    since, held_until = horizon.since(), time.monotonic() + lease.total_seconds()
     found = _look(_CLAIM, model, but, since, limit=str(limit), **claimed)
     if since is not None and len(found) < limit:
         since = None
         found += _look(_CLAIM, model, but, since, limit=str(limit - len(found)), **claimed)
     rows = prepared.instances(model, found)
     for row, (*_, was_due, before, had_token) in zip(rows, found, strict=True):
-        row.due_at, row.claimed_from, row.was_stranded = was_due, before, had_token
+        row.due_at, row.claimed_from, row.was_stranded, row.held_until = was_due, before, had_token, held_until
     rows.sort(key=lambda row: (row.due_at, row.pk))
     horizon.looked(since, oldest=rows[0].due_at if 0 < limit == len(rows) else None)
     return rows

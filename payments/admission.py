@@ -21,12 +21,14 @@ StepT = TypeVar("StepT")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked(Generic[RowT, StepT]):
     """A call that a claimed row wants to be made: `number` counts the calls of its claim, `seen` its nudges when it
-    was claimed, `was_due` is when that was due. `probe`: the breaker's own attempt to find out."""
+    was claimed, `was_due` is when that was due. Begun by `begin_by` (monotonic), it ends before its claim does.
+    `probe`: the breaker's own attempt to find out."""
 
     row: RowT
     step: StepT
     seen: int
     was_due: dt.datetime | None
+    begin_by: float
     moves_money: bool
     number: int = 1
     probe: bool = False

@@ -6,6 +6,7 @@ subclass knows one kind of claimed row.
 
 import datetime as dt
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -177,12 +178,21 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """The first call of a claim, or the one after another."""
         moves_money = self._moves_money(row, step)
         if after is None:
-            return Asked(row=row, step=step, seen=row.nudges, was_due=row.due_at, moves_money=moves_money)
+            return Asked(
+                row=row,
+                step=step,
+                seen=row.nudges,
+                was_due=row.due_at,
+                begin_by=row.held_until - settings.PAYMENT_CALL_DEADLINE,
+                moves_money=moves_money,
+            )
         return replace(after.asked, row=row, step=step, moves_money=moves_money, number=after.asked.number + 1)
 
     def _go_on(self, call: BankCall[RowT, StepT], row: RowT, step: StepT) -> Asked[RowT, StepT] | None:
         """The call after this one; None where the lease allows no more: the next claim goes on there."""
-        return self._asked(row, step, after=call) if call.asked.number < self.max_calls else None
+        if call.asked.number >= self.max_calls or time.monotonic() > call.asked.begin_by:
+            return None
+        return self._asked(row, step, after=call)
 
     def _open(self, asked: Sequence[Asked[RowT, StepT]]) -> list[BankCall[RowT, StepT]]:
         """Journal the calls, before any of them is made."""
