@@ -45,6 +45,7 @@ class Steps:
         from notifications.models import Message
         from outbox import registry, subscriptions
         from outbox.dispatcher import dispatch_once
+        from outbox.horizon import Horizon
         from outbox.relay import BATCH, relay_once
         from payments.models import Payment
         from shop.events import InventoryReserved, OrderPlaced
@@ -59,6 +60,7 @@ class Steps:
         self._relay = relay_once
         self._read: Callable[[], int] = partial(dispatch_once, READER)
         self._claimed: dict[str, type[Any]] = {"claim payments": Payment, "claim messages": Message}
+        self._horizons = {name: Horizon() for name in self._claimed}
         self._pages = Pages(host=settings.ALLOWED_HOSTS[0])
         self._lists: list[Callable[[], None]] = []
         self._page = next(each for each in self._pages.others() if each.name == "the customer's order page").open
@@ -138,7 +140,9 @@ class Steps:
 
         for _ in range(times):
             with transaction.atomic():
-                rows = claims.claim(self._claimed[name], limit=limit, lease=LEASE, worker="bench")
+                rows = claims.claim(
+                    self._claimed[name], limit=limit, lease=LEASE, worker="bench", horizon=self._horizons[name]
+                )
                 _expect(limit, len(rows))
 
     def _step_back(self) -> None:

@@ -5,7 +5,6 @@ A message found in `sending` lost its worker: whether it went out is in doubt, a
 """
 
 import datetime as dt
-import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -20,9 +19,10 @@ from notifications import mailers
 from notifications.mailers.base import Mailer, Outcome, Receipt
 from notifications.models import MailEvent, Message, MessageAttempt
 from notifications.policy import MISCONFIGURED, Doubt, Status, Verdict, after_call, in_doubt
-from outbox import claims, prepared
+from outbox import claims, journals, prepared
 from outbox.claims import Result
 from outbox.crash_points import crash_point
+from outbox.horizon import Horizon
 from outbox.loops import process_name
 from outbox.worker import Engine
 
@@ -67,6 +67,7 @@ class MessageCaller:
     def __init__(self, mailer: Mailer) -> None:
         self._mailer = mailer
         self._worker = process_name()
+        self._horizon = Horizon()
         self._lease = dt.timedelta(seconds=settings.MAIL_LEASE_SECONDS)
         # What the provider refuses to all (a wrong key, too many calls) is not asked again for every message.
         self._pause_until = 0.0
@@ -86,7 +87,7 @@ class MessageCaller:
         return calls
 
     def _claim(self, limit: int) -> tuple[bool, list[MailCall]]:
-        messages = claims.claim(Message, limit=limit, lease=self._lease, worker=self._worker)
+        messages = claims.claim(Message, limit=limit, lease=self._lease, worker=self._worker, horizon=self._horizon)
         stranded = [message for message in messages if message.claimed_from == Status.SENDING]
         for message in stranded:
             logger.warning("action=stranded message=%s", message.pk)
@@ -98,10 +99,8 @@ class MessageCaller:
         """Journal the calls, before any of them is made."""
         if not messages:
             return []
-        attempts = prepared.as_json(
-            prepared.row(MessageAttempt, message_id=message.pk, worker=self._worker) for message in messages
-        )
-        opened = prepared.run(_opening(), {"attempts": attempts})
+        rows = (prepared.row(MessageAttempt, message_id=message.pk, worker=self._worker) for message in messages)
+        opened = journals.open_all(MessageAttempt, rows)
         return [
             MailCall(message=message, attempt_id=number) for message, (number,) in zip(messages, opened, strict=True)
         ]
@@ -189,41 +188,23 @@ def _ended(call: MailCall, message: Message, receipt: Receipt) -> Ended:
     return Ended(message, verdict, seen=call.message.nudges, provider_id=receipt.provider_id)
 
 
-@functools.cache
-def _opening() -> bytes:
-    source = f"{prepared.given(MessageAttempt, 'attempts')} ORDER BY given.ordinality"
-    return f"{prepared.insertion(MessageAttempt, source)} RETURNING id".encode()
-
-
-_TOLD = ("outcome", "http_status", "provider_id", "detail", "duration_ms", "claim_lost")
-
-
-@functools.cache
-def _closing() -> bytes:
-    return f"""
-    UPDATE notifications_messageattempt AS attempt
-    SET finished_at = statement_timestamp(), {", ".join(f"{column} = given.{column}" for column in _TOLD)}
-    FROM {prepared.given_columns(MessageAttempt, "answers", ("id", *_TOLD))}
-    WHERE attempt.id = given.id AND attempt.finished_at IS NULL
-    """.encode()  # noqa: S608 - names of our own
-
-
 def _close(answers: Sequence[tuple[MailCall, Receipt, bool]]) -> None:
-    """Close the journal's rows; `True` says that the claim had ended before the answer came. One that is closed already
-    (a lost acknowledgement) stays as it is."""
-    told = prepared.as_json(
-        {
-            "id": call.attempt_id,
-            "outcome": receipt.outcome,
-            "http_status": receipt.http_status,
-            "provider_id": receipt.provider_id,
-            "detail": receipt.detail,
-            "duration_ms": round(receipt.duration.total_seconds() * 1000),
-            "claim_lost": lost,
-        }
-        for call, receipt, lost in answers
+    """Close the journal's rows; `True` says that the claim had ended before the answer came."""
+    journals.close_all(
+        MessageAttempt,
+        [
+            {
+                "id": call.attempt_id,
+                "outcome": receipt.outcome,
+                "http_status": receipt.http_status,
+                "provider_id": receipt.provider_id,
+                "detail": receipt.detail,
+                "duration_ms": round(receipt.duration.total_seconds() * 1000),
+                "claim_lost": lost,
+            }
+            for call, receipt, lost in answers
+        ],
     )
-    prepared.run(_closing(), {"answers": told})
 
 
 def _doubts(messages: Sequence[Message]) -> dict[int, tuple[Doubt, str]]:

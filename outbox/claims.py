@@ -11,6 +11,7 @@ A nudge says "look at this row again": it changes no state. While a call is unde
 
 import datetime as dt
 import functools
+import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from django.db.models import Case, F, Q, When
 from django.db.models.functions import Now
 
 from outbox import context, doorbell, prepared
+from outbox.horizon import Horizon
 
 
 class ClaimLost(Exception):
@@ -63,10 +65,11 @@ class Claimable(models.Model):
     )
     headers = models.JSONField(default=_headers, help_text="Correlation, causation, trace and actor.")
 
-    # Set by `claim()` on the rows it returns: the status before, and whether an earlier claim of the row
-    # ran out without a result.
+    # Set by `claim()` on the rows it returns: the status before, whether an earlier claim of the row ran out without a
+    # result, and until when the claim lasts at least (monotonic).
     claimed_from: str = ""
     was_stranded: bool = False
+    held_until: float = 0.0
 
     class Meta:
         abstract = True
@@ -98,8 +101,9 @@ def ring(model: type[Claimable]) -> None:
 
 _DUE = """
 SELECT id, due_at, status, token FROM {table}
-WHERE due_at <= statement_timestamp(){but}
+WHERE due_at <= statement_timestamp(){since}{but}
 """
+_SINCE = " AND due_at >= %(since)s::timestamptz"
 # A plan for any statuses would expect hardly a row, and read and sort all that are due instead of walking their index.
 _BUT = " AND status NOT IN ({statuses})"
 # What is due is asked for by number: a plan for any number of rows might read the whole table for it.
@@ -136,40 +140,65 @@ END
 
 
 @functools.cache
-def _sql(statement: str, model: type[Claimable], but: frozenset[str] = frozenset()) -> bytes:
+def _sql(statement: str, model: type[Claimable], but: frozenset[str] = frozenset(), since: str = "") -> bytes:
     table, columns = model._meta.db_table, prepared.columns(model, "claimed")
     statuses = ", ".join(f"'{status}'" for status in sorted(but))
-    due = _DUE.format(table=table, but=_BUT.format(statuses=statuses) if but else "")
+    due = _DUE.format(table=table, since=since, but=_BUT.format(statuses=statuses) if but else "")
     return statement.format(table=table, due=due, columns=columns).encode()
 
 
-def claim(model: type[RowT], *, limit: int, lease: dt.timedelta, worker: str, but: Collection[str] = ()) -> list[RowT]:
+def _look(
+    statement: str, model: type[Claimable], but: Collection[str], since: dt.datetime | None, **asked: str
+) -> list[tuple[Any, ...]]:
+    """At what is due, from there; None: from the beginning."""
+    if since is None:
+        return prepared.run(_sql(statement, model, frozenset(but)), asked)
+    return prepared.run(_sql(statement, model, frozenset(but), _SINCE), {**asked, "since": since.isoformat()})
+
+
+def claim(
+    model: type[RowT],
+    *,
+    limit: int,
+    lease: dt.timedelta,
+    worker: str,
+    but: Collection[str] = (),
+    horizon: Horizon | None = None,
+) -> list[RowT]:
     """Claim up to `limit` due rows, oldest first, for `worker`; commit before calling anybody. Rows of these statuses
-    (`but`) are left alone.
+    (`but`) are left alone. Fewer than `limit` are claimed only where there are no more; with a `horizon`, one that
+    became due behind it may be claimed after newer ones.
 
     The returned rows carry the new token, count of attempts and status, and the time at which they were due. Rows
     that another transaction has locked are skipped. Raises TransactionManagementError outside a transaction.
     """
     _expect_transaction()
-    found = prepared.run(
-        _sql(_CLAIM, model, frozenset(but)),
-        {
-            "limit": str(limit),
-            "token": str(uuid.uuid4()),  # one for all rows of this claim: a result is fenced by row and token
-            "worker": worker,
-            "lease": str(lease.total_seconds()),
-            "becomes": prepared.as_json_object(model.CLAIMED_STATUS),
-        },
-    )
+    horizon = horizon or Horizon()
+    claimed = {
+        "token": str(uuid.uuid4()),  # one for all rows of this claim: a result is fenced by row and token
+        "worker": worker,
+        "lease": str(lease.total_seconds()),
+        "becomes": prepared.as_json_object(model.CLAIMED_STATUS),
+    }
+    since, held_until = horizon.since(), time.monotonic() + lease.total_seconds()
+    found = _look(_CLAIM, model, but, since, limit=str(limit), **claimed)
+    if since is not None and len(found) < limit:
+        since = None
+        found += _look(_CLAIM, model, but, since, limit=str(limit - len(found)), **claimed)
     rows = prepared.instances(model, found)
     for row, (*_, was_due, before, had_token) in zip(rows, found, strict=True):
-        row.due_at, row.claimed_from, row.was_stranded = was_due, before, had_token
-    return sorted(rows, key=lambda row: (row.due_at, row.pk))
+        row.due_at, row.claimed_from, row.was_stranded, row.held_until = was_due, before, had_token, held_until
+    rows.sort(key=lambda row: (row.due_at, row.pk))
+    horizon.looked(since, oldest=rows[0].due_at if 0 < limit == len(rows) else None)
+    return rows
 
 
-def due(model: type[Claimable], *, limit: int, but: Collection[str] = ()) -> int:
+def due(model: type[Claimable], *, limit: int, but: Collection[str] = (), horizon: Horizon | None = None) -> int:
     """How many rows could be claimed now, counted up to `limit`."""
-    ((count,),) = prepared.run(_sql(_COUNT, model, frozenset(but)), {"limit": str(limit)})
+    since = horizon.since() if horizon else None
+    ((count,),) = _look(_COUNT, model, but, since, limit=str(limit))
+    if since is not None and count < limit:
+        ((count,),) = _look(_COUNT, model, but, None, limit=str(limit))
     return int(count)
 
 

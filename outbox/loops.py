@@ -19,7 +19,6 @@ from outbox import metrics
 from outbox.doorbell import Doorbell, Woken
 from outbox.models import Heartbeat
 from outbox.registry import LoopSpec, Work
-from outbox.worker import Engine
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Loop:
 
     def _turn(self) -> None:
         try:
-            moved = self._step(self._ready())
+            moved = self._ready().run_once(woken=self._woken)
             self._woken = Woken.BY_ITSELF
             self._handled += moved
             metrics.ITEMS.labels(self.name).inc(moved)
@@ -93,16 +92,10 @@ class Loop:
             # With jitter, so that many processes do not poll in step.
             self._woken = self._bell.wait(self._idle_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 
-    def _step(self, work: Work) -> int:
-        if isinstance(work, Engine):
-            return work.run_once(woken=self._woken)
-        return work.run_once()
-
     def _ready(self) -> Work:
         if self._work is None:
             self._work = self._make()
-            if isinstance(self._work, Engine):
-                self._work.wake_with(self._bell.ring)
+            self._work.wake_with(self._bell.ring)
         return self._work
 
     def _beat(self) -> None:

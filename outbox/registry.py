@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 
+from outbox.doorbell import Woken
 from outbox.events import Delivery, DomainEvent, type_of
 
 Handler = Callable[[Sequence[Delivery[Any]]], None]
@@ -52,7 +53,10 @@ class Feed:
 class Work(Protocol):
     """What a loop runs: `run_once` does one bounded batch and says how many items it moved."""
 
-    def run_once(self) -> int: ...
+    def run_once(self, *, woken: Woken) -> int: ...
+
+    def wake_with(self, ring: Callable[[], None]) -> None:
+        """Call `ring`, from any thread, when something that is under way needs the next `run_once`."""
 
     def close(self) -> None:
         """Finish what is under way; called once, after the last `run_once`."""
@@ -61,8 +65,14 @@ class Work(Protocol):
 class Batches:
     """The `Work` of a function that does one whole batch: nothing is ever under way between two."""
 
-    def __init__(self, run_once: Callable[[], int]) -> None:
-        self.run_once = run_once
+    def __init__(self, batch: Callable[[], int]) -> None:
+        self._batch = batch
+
+    def run_once(self, *, woken: Woken) -> int:
+        return self._batch()
+
+    def wake_with(self, ring: Callable[[], None]) -> None:
+        """There is never a reason to."""
 
     def close(self) -> None:
         """There is nothing to finish."""

@@ -8,6 +8,7 @@ import logging
 import time
 
 from outbox import registry
+from outbox.doorbell import Woken
 from outbox.loops import beat
 from outbox.pipeline import SWEEP
 from outbox.worker import Engine
@@ -36,7 +37,7 @@ def sweep(*, seconds: float = BUDGET) -> int:
                     if isinstance(work, Engine):
                         moved += work.run_until_idle(seconds=max(0.0, deadline - time.monotonic()))
                     else:
-                        moved += work.run_once()
+                        moved += work.run_once(woken=Woken.BY_OTHERS)
                 except Exception:
                     logger.exception("action=sweep_failed loop=%s", name)
                     works.pop(name).close()

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from outbox import claims
 from outbox.claims import Claimable
+from outbox.horizon import Horizon
 from payments import breaker, limiter
 from payments.breaker import Position, Told
 
@@ -20,12 +21,14 @@ StepT = TypeVar("StepT")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked(Generic[RowT, StepT]):
     """A call that a claimed row wants to be made: `number` counts the calls of its claim, `seen` its nudges when it
-    was claimed, `was_due` is when that was due. `probe`: the breaker's own attempt to find out."""
+    was claimed, `was_due` is when that was due. Begun by `begin_by` (monotonic), it ends before its claim does.
+    `probe`: the breaker's own attempt to find out."""
 
     row: RowT
     step: StepT
     seen: int
     was_due: dt.datetime | None
+    begin_by: float
     moves_money: bool
     number: int = 1
     probe: bool = False
@@ -59,7 +62,7 @@ class Room:
     position: Position
 
 
-def room(model: type[Claimable], *, limit: int) -> Room:
+def room(model: type[Claimable], *, limit: int, horizon: Horizon) -> Room:
     """Before a claim. While the breaker is open, rows whose next call is a charge or refund for sure stay unclaimed,
     however many they are; when its pause is over, one row is claimed at a time until one is the probe."""
     position = breaker.read()
@@ -69,7 +72,7 @@ def room(model: type[Claimable], *, limit: int) -> Room:
     elif not position.flows:
         but = frozenset(model.CLAIMED_STATUS)
     if limiter.is_on():
-        limit = limiter.take(claims.due(model, limit=limit, but=but))
+        limit = limiter.take(claims.due(model, limit=limit, but=but, horizon=horizon))
     return Room(limit=limit, but=but, position=position)
 
 

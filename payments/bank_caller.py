@@ -6,6 +6,7 @@ subclass knows one kind of claimed row.
 
 import datetime as dt
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from django.db import transaction
 from outbox import claims
 from outbox.claims import Claimable, Result
 from outbox.events import DomainEvent
+from outbox.horizon import Horizon
 from outbox.loops import process_name
 from outbox.publisher import publish_all
 from payments import admission, journal
@@ -79,6 +81,7 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._worker = process_name()
+        self._horizon = Horizon()
         self._lease = dt.timedelta(seconds=settings.PAYMENT_LEASE_SECONDS)
         self._settle = dt.timedelta(seconds=settings.PAYMENT_SETTLE_SECONDS)
 
@@ -134,8 +137,15 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
 
     def _claim(self, limit: int) -> tuple[bool, list[BankCall[RowT, StepT]]]:
         with transaction.atomic():
-            room = admission.room(self.model, limit=limit)
-            rows = claims.claim(self.model, limit=room.limit, lease=self._lease, worker=self._worker, but=room.but)
+            room = admission.room(self.model, limit=limit, horizon=self._horizon)
+            rows = claims.claim(
+                self.model,
+                limit=room.limit,
+                lease=self._lease,
+                worker=self._worker,
+                but=room.but,
+                horizon=self._horizon,
+            )
             views = self._views(rows)
             steps = [(row, self._first(row, views[row.pk])) for row in rows]
             admitted = admission.admit([step for _, step in steps if isinstance(step, Asked)], room=room)
@@ -168,12 +178,21 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """The first call of a claim, or the one after another."""
         moves_money = self._moves_money(row, step)
         if after is None:
-            return Asked(row=row, step=step, seen=row.nudges, was_due=row.due_at, moves_money=moves_money)
+            return Asked(
+                row=row,
+                step=step,
+                seen=row.nudges,
+                was_due=row.due_at,
+                begin_by=row.held_until - settings.PAYMENT_CALL_DEADLINE,
+                moves_money=moves_money,
+            )
         return replace(after.asked, row=row, step=step, moves_money=moves_money, number=after.asked.number + 1)
 
     def _go_on(self, call: BankCall[RowT, StepT], row: RowT, step: StepT) -> Asked[RowT, StepT] | None:
         """The call after this one; None where the lease allows no more: the next claim goes on there."""
-        return self._asked(row, step, after=call) if call.asked.number < self.max_calls else None
+        if call.asked.number >= self.max_calls or time.monotonic() > call.asked.begin_by:
+            return None
+        return self._asked(row, step, after=call)
 
     def _open(self, asked: Sequence[Asked[RowT, StepT]]) -> list[BankCall[RowT, StepT]]:
         """Journal the calls, before any of them is made."""

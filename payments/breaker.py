@@ -226,9 +226,6 @@ class Prober:
     def __init__(self, gateway: Gateway | None = None) -> None:
         self._gateway = gateway
 
-    def run_once(self) -> int:
-        return int(self.probe())
-
     def probe(self) -> bool:
         """False when there was no reason to."""
         position = read()
@@ -241,9 +238,6 @@ class Prober:
         with transaction.atomic():
             judge([Told(answer=answer, moves_money=False, probe=True)])
         return True
-
-    def close(self) -> None:
-        """There is nothing to finish."""
 
 
 # --- people ---------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """The journal of calls to the bank: what it says of a key, and how its rows are closed."""
 
 import datetime as dt
-import functools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from outbox import prepared
+from outbox import journals, prepared
 from payments.gateways.base import Answer, Outcome
 from payments.models import PaymentAttempt
 
@@ -29,10 +28,6 @@ coalesce(
     given.request
 )
 """
-_TOLD = (
-    *("outcome", "http_status", "request_id", "replayed", "bank_status", "code", "decline_code", "message"),
-    *("duration_ms", "claim_lost"),
-)
 
 
 class Use(NamedTuple):
@@ -94,45 +89,30 @@ def key_use(uses: Sequence[Use]) -> KeyUse | None:
 
 def open_all(attempts: Sequence[PaymentAttempt]) -> None:
     """Write these rows, before any of the calls is made. A key that went out before goes out with the body it had."""
-    rows = prepared.as_json(prepared.row_of(each) for each in attempts)
-    written = prepared.run(_opening(), {"attempts": rows})
+    written = journals.open_all(PaymentAttempt, (prepared.row_of(each) for each in attempts), request=_REQUEST)
     for attempt, (number, request) in zip(attempts, written, strict=True):
         attempt.pk, attempt.request = number, request
 
 
-@functools.cache
-def _opening() -> bytes:
-    source = f"{prepared.given(PaymentAttempt, 'attempts')} ORDER BY given.ordinality"
-    return f"{prepared.insertion(PaymentAttempt, source, request=_REQUEST)} RETURNING id, request".encode()
-
-
 def close(answers: Sequence[tuple[int, Answer, bool]]) -> None:
-    """Write what calls came to, by the ids of their rows, all in one statement. A row that is closed already (a lost
-    acknowledgement) stays as it is; `True` says that the claim had ended before the answer came."""
-    told = prepared.as_json(
-        {
-            "id": attempt_id,
-            "outcome": answer.outcome,
-            "http_status": answer.http_status,
-            "request_id": answer.request_id,
-            "replayed": answer.replayed,
-            "bank_status": answer.bank_status,
-            "code": answer.code[:100],
-            "decline_code": answer.decline_code[:100],
-            "message": answer.message,
-            "duration_ms": round(answer.duration.total_seconds() * 1000),
-            "claim_lost": lost,
-        }
-        for attempt_id, answer, lost in answers
+    """Write what calls came to, by the ids of their rows; `True` says that the claim had ended before the answer
+    came."""
+    journals.close_all(
+        PaymentAttempt,
+        [
+            {
+                "id": attempt_id,
+                "outcome": answer.outcome,
+                "http_status": answer.http_status,
+                "request_id": answer.request_id,
+                "replayed": answer.replayed,
+                "bank_status": answer.bank_status,
+                "code": answer.code[:100],
+                "decline_code": answer.decline_code[:100],
+                "message": answer.message,
+                "duration_ms": round(answer.duration.total_seconds() * 1000),
+                "claim_lost": lost,
+            }
+            for attempt_id, answer, lost in answers
+        ],
     )
-    prepared.run(_closing(), {"answers": told})
-
-
-@functools.cache
-def _closing() -> bytes:
-    return f"""
-    UPDATE payments_paymentattempt AS attempt
-    SET finished_at = statement_timestamp(), {", ".join(f"{column} = given.{column}" for column in _TOLD)}
-    FROM {prepared.given_columns(PaymentAttempt, "answers", ("id", *_TOLD))}
-    WHERE attempt.id = given.id AND attempt.finished_at IS NULL
-    """.encode()  # noqa: S608 - names of our own

@@ -13,4 +13,9 @@ registry.loop(
     make=lambda: registry.Batches(bank_events.apply_events),
     idle_seconds=registry.UNHURRIED,
 )
-registry.loop(breaker.LOOP, group="payments", make=breaker.Prober, idle_seconds=registry.UNHURRIED)
+registry.loop(
+    breaker.LOOP,
+    group="payments",
+    make=lambda: registry.Batches(breaker.Prober().probe),
+    idle_seconds=registry.UNHURRIED,
+)

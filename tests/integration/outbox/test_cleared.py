@@ -1,8 +1,6 @@
 """What the relay knows to be cleared, and what it looks at, beside transactions that stand open."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from django.db import connection, transaction
 
@@ -11,6 +9,7 @@ from outbox.publisher import publish
 from outbox.relay import relay_once
 from tests.integration.outbox.things import Stepped, dispatch_all, relay_all, seen, step, subscribed
 from tests.local.waiting import wait_until
+from tests.snapshots import counting_blocks, old_snapshot
 from tests.threads import together
 
 
@@ -84,53 +83,19 @@ def test_a_transaction_has_its_id_before_a_record_its_number() -> None:
 
 
 def test_the_relay_does_not_walk_over_what_an_old_snapshot_keeps() -> None:
-    """Neither when it looks nor when it moves: rows, dead or not, do not depend on the machine."""
-    snapshot, walked = threading.Event(), threading.Event()
-
-    def old() -> list[int]:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            cursor.execute("SELECT 1")
-            snapshot.set()
-            assert walked.wait(timeout=60)
-        return []
-
-    def work() -> list[int]:
-        assert snapshot.wait(timeout=30)
-        try:
-            for _ in range(12):
-                step(1, times=500)
-                assert relay_once() == 500
-            last = last_number()
-            wait_until(lambda: one_more_is_cleared(beyond=last))
-            step(1)
-            with counting_blocks() as count:
-                assert relay_once() == 1
-                assert relay_once() == 0
-            return [count()]
-        finally:
-            walked.set()
-
-    _, looks = together(old, work)
-    # Without a bound it is each of 6,000, in more than two hundred blocks.
-    assert max(looks) < 60
-
-
-@contextmanager
-def counting_blocks() -> Iterator[Callable[[], int]]:
-    """How many blocks of the staging table and its indexes were looked at."""
-    before = looked_at()
-    yield lambda: looked_at() - before
-
-
-def looked_at() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-        cursor.execute(
-            "SELECT heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read FROM pg_statio_user_tables"
-            " WHERE relname = 'outbox_outboxrecord'"
-        )
-        return int(cursor.fetchone()[0])
+    """Neither when it looks nor when it moves."""
+    with old_snapshot():
+        for _ in range(12):
+            step(1, times=500)
+            assert relay_once() == 500
+        last = last_number()
+        wait_until(lambda: one_more_is_cleared(beyond=last))
+        step(1)
+        with counting_blocks("outbox_outboxrecord") as count:
+            assert relay_once() == 1
+            assert relay_once() == 0
+        # Without a bound it is each of 6,000, in more than two hundred blocks.
+        assert count() < 60
 
 
 def one_more_is_cleared(*, beyond: int) -> bool:

@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -108,6 +109,21 @@ def test_where_a_look_left_rows_an_answer_is_enough(scene: Scene, monkeypatch: p
         engine.run_once(woken=Woken.BY_ITSELF)
     engine.close()
     assert list(Payment.objects.values_list("status", flat=True)) == [Status.SUCCEEDED] * 3
+
+
+def test_a_call_that_could_outlast_its_claim_is_not_made(scene: Scene, settings: Any) -> None:
+    """The answer before it was held for too long, by a database that was away: the next claim goes on."""
+    payment = scene.payment()
+    settings.PAYMENT_LEASE_SECONDS, settings.PAYMENT_CALL_DEADLINE = 60, 61.0
+    engine = scene.engine()
+    engine.run_until_idle(seconds=20)
+    engine.close()
+    assert scene.journal(payment) == [("create", "answered")]
+    settings.PAYMENT_CALL_DEADLINE = 2.0
+    scene.make_due()
+    scene.work()
+    assert scene.fresh(payment).status == Status.SUCCEEDED
+    assert scene.charged(payment) == 1
 
 
 def test_who_leaves_a_row_due_rings(scene: Scene) -> None:
