@@ -5,12 +5,13 @@ only the database knows (the id of a row that the same statement writes) are giv
 """
 
 import functools
+import select
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 Row = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -101,8 +102,27 @@ def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tup
 
     Raises what Django's own cursors raise.
     """
-    connection.close_if_health_check_failed()  # as Django's cursors do: a server that was started anew costs no request
-    connection.ensure_connection()
-    with connection.wrap_database_errors, cursor_class(connection.connection) as cursor:
+    ours = connections[DEFAULT_DB_ALIAS]
+    _give_up_if_lost(ours)
+    ours.ensure_connection()
+    with ours.wrap_database_errors, cursor_class(ours.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True, binary=True)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+
+
+def _give_up_if_lost(ours: Any) -> None:
+    """Once for each request, as Django's cursors do, so that a server that was started anew costs none. They ask it a
+    question; here only a connection is asked on which something came in, as the farewell of a server does. One that
+    has vanished without a word is silent either way, until the socket's time is over."""
+    if ours.connection is None or not ours.health_check_enabled or ours.health_check_done:
+        return
+    if ours.connection.closed or _has_news(ours.connection.fileno()):
+        ours.close_if_health_check_failed()
+    else:
+        ours.health_check_done = True
+
+
+def _has_news(socket: int) -> bool:
+    look = select.poll()
+    look.register(socket, select.POLLIN)  # errors and the end are told unasked
+    return bool(look.poll(0))
