@@ -7,6 +7,7 @@ only the database knows (the id of a row that the same statement writes) are giv
 import functools
 import select
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -108,6 +109,25 @@ def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tup
     with ours.wrap_database_errors, cursor_class(ours.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True, binary=True)
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """An UPDATE that another statement makes as a part of itself, where it has a row, or that runs alone. `{source}`
+    stands in it where its FROM would, and its parameters have names of their own; `told` hears whether it found what
+    it was to change."""
+
+    sql: str
+    parameters: Mapping[str, str]
+    told: Callable[[bool], None]
+
+    def beside(self, source: str) -> str:
+        """Its SQL, for where `source` has a row."""
+        return self.sql.format(source=f"FROM {source}")
+
+    def run(self) -> None:
+        """Alone."""
+        self.told(bool(run(self.sql.format(source="").encode(), self.parameters)))
 
 
 def _give_up_if_lost(ours: Any) -> None:

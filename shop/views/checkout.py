@@ -62,7 +62,7 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
             shipping_code=form.shipping_code,
             payment_method=form.payment_method_id,
             expected_total=form.expected_total,
-            along=cart.leave if earlier is None else None,
+            along=cart.leaving() if earlier is None else None,
         )
     except intake.Stopped:
         return _closed(request)
