@@ -22,10 +22,17 @@ cursor_class: type[psycopg.Cursor[tuple[Any, ...]]] = psycopg.Cursor
 
 
 @functools.cache
-def _defaults(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
+def _defaults(model: type[models.Model]) -> dict[str, Any]:
     """By column, but for those that the database fills in: its numbers and its clock."""
     fields = (field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
-    return {field.attname: field.get_default for field in fields if not field.has_db_default()}
+    return {field.attname: field.get_default() for field in fields if not field.has_db_default()}
+
+
+@functools.cache
+def _made(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
+    """Those of them that are made anew for each row."""
+    fields = (field for field in model._meta.concrete_fields if field.attname in _defaults(model))
+    return {field.attname: field.default for field in fields if field.has_default() and callable(field.default)}
 
 
 def row(model: type[models.Model], **values: Any) -> Row:
@@ -33,7 +40,8 @@ def row(model: type[models.Model], **values: Any) -> Row:
     defaults = _defaults(model)
     if not defaults.keys() >= values.keys():
         raise TypeError(f"{model.__name__} has no column {', '.join(values.keys() - defaults.keys())}.")
-    return {column: default() for column, default in defaults.items() if column not in values} | values
+    made = {column: default() for column, default in _made(model).items() if column not in values}
+    return {**defaults, **made, **values}
 
 
 def row_of(unsaved: models.Model) -> Row:

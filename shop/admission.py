@@ -40,7 +40,7 @@ def admit(request: HttpRequest, *, checkout_token: uuid.UUID, now: dt.datetime) 
 
 def _count_at_once(request: HttpRequest, checkout_token: uuid.UUID, now: dt.datetime) -> bool:
     active = [limit for limit in limits.of_cards(request) if limit.most > 0]
-    given = {**limits.parameters(active, now=now), **breaker.ASKED, "checkout": str(checkout_token)}
+    given = {**limits.parameters(active, now=now), "checkout": str(checkout_token)}
     counted = prepared.run(_COUNT, given)
     if counted:  # fewer only where others used up one in the first instant of its window: the rest stays counted
         limits.expect_all(active, counted, now=now)
