@@ -119,6 +119,14 @@ def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tup
         return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
 
 
+def plan_once() -> None:
+    """For this process's next connections: one plan for all values. PostgreSQL would plan a statement's first five runs
+    on each of them anew. Only for a process whose statements find rows by keys, whatever these are, as pages do."""
+    database = connections.settings[DEFAULT_DB_ALIAS]
+    options = f"{database['OPTIONS'].get('options', '')} -c plan_cache_mode=force_generic_plan"
+    database["OPTIONS"] = {**database["OPTIONS"], "options": options}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
     """An UPDATE that another statement makes as a part of itself, where it has a row, or that runs alone. `{source}`

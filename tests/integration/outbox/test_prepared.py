@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import close_old_connections, connection, models, transaction
+from django.db import close_old_connections, connection, connections, models, transaction
 
 from outbox import prepared
 from shop import selectors
@@ -56,6 +56,18 @@ def test_a_connection_is_asked_only_when_something_came_in(monkeypatch: pytest.M
     close_old_connections()
     monkeypatch.setattr(connection, "is_usable", None)
     assert prepared.run(b"SELECT pg_backend_pid()", {}) == [(same,)]
+    connection.close()
+
+
+def test_one_plan_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = connections.settings["default"]
+    monkeypatch.setitem(database, "OPTIONS", database["OPTIONS"])
+    connection.close()
+    prepared.plan_once()
+    for value in ("1", "2", "3"):
+        assert prepared.run(b"SELECT %(value)s::text", {"value": value}) == [(value,)]
+    plans = b"SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '%%::text'"
+    assert prepared.run(plans, {}) == [(0, 3)]
     connection.close()
 
 
