@@ -7,13 +7,15 @@ bank that is away, a limit that is used up) is left to the steps, which say what
 import datetime as dt
 import uuid
 
+from django.db import DataError
 from django.http import HttpRequest
 
 from outbox import prepared
 from payments import breaker
 from shop import intake, limits, selectors
 
-# Counters that are there are locked, in their order and each through its index, and then looked at.
+# Counters that are there are locked, in their order and each through its index, and then looked at. One that was not
+# there yet can be used up by others before ours is: then the statement fails on purpose, which takes all of it back.
 _COUNT = f"""{limits.GIVEN}, there AS MATERIALIZED (
     SELECT tries < most AS free
     FROM given, LATERAL (
@@ -21,14 +23,17 @@ _COUNT = f"""{limits.GIVEN}, there AS MATERIALIZED (
         WHERE counted.source = given.source AND counted.ends_at = given.ends_at
         FOR NO KEY UPDATE
     ) AS counted
+), written AS (
+    INSERT INTO shop_trycount AS counted (source, ends_at, tries)
+    SELECT source, ends_at, 1 FROM given
+    WHERE NOT EXISTS (SELECT {breaker.STOPPED})
+      AND NOT EXISTS (SELECT FROM shop_order WHERE checkout_token = %(checkout)s::uuid)
+      AND NOT EXISTS (SELECT FROM there WHERE NOT free)
+    ORDER BY place
+    {limits.COUNTED}
 )
-INSERT INTO shop_trycount AS counted (source, ends_at, tries)
-SELECT source, ends_at, 1 FROM given
-WHERE NOT EXISTS (SELECT {breaker.STOPPED})
-  AND NOT EXISTS (SELECT FROM shop_order WHERE checkout_token = %(checkout)s::uuid)
-  AND NOT EXISTS (SELECT FROM there WHERE NOT free)
-ORDER BY place
-{limits.COUNTED}""".encode()  # noqa: S608 - our own text
+SELECT 1 / (count(*) IN (0, (SELECT count(*) FROM given)))::int, count(*) FROM written
+""".encode()  # noqa: S608 - our own text
 
 
 def admit(request: HttpRequest, *, checkout_token: uuid.UUID, now: dt.datetime) -> None:
@@ -41,9 +46,10 @@ def admit(request: HttpRequest, *, checkout_token: uuid.UUID, now: dt.datetime) 
 def _count_at_once(request: HttpRequest, checkout_token: uuid.UUID, now: dt.datetime) -> bool:
     active = [limit for limit in limits.of_cards(request) if limit.most > 0]
     given = {**limits.parameters(active, now=now), "checkout": str(checkout_token)}
-    counted = prepared.run(_COUNT, given)
-    if counted:  # fewer only where others used up one in the first instant of its window: the rest stays counted
-        limits.expect_all(active, counted, now=now)
+    try:
+        ((_, counted),) = prepared.run(_COUNT, given)
+    except DataError:
+        return False
     return bool(counted)
 
 
