@@ -14,21 +14,16 @@ from outbox import prepared
 from payments import breaker
 from shop import intake, limits, selectors
 
-# Counters that are there are locked, in their order and each through its index, and then looked at. One that was not
-# there yet can be used up by others before ours is: then the statement fails on purpose, which takes all of it back.
-_COUNT = f"""{limits.GIVEN}, there AS MATERIALIZED (
-    SELECT tries < most AS free
-    FROM given, LATERAL (
-        SELECT tries FROM shop_trycount AS counted
-        WHERE counted.source = given.source AND counted.ends_at = given.ends_at
-        FOR NO KEY UPDATE
-    ) AS counted
-), written AS (
+# Counters are looked at first, each through its index. Others can use one up between the look and the count: then the
+# statement fails on purpose, which takes all of it back.
+_COUNT = f"""{limits.GIVEN}, written AS (
     INSERT INTO shop_trycount AS counted (source, ends_at, tries)
     SELECT source, ends_at, 1 FROM given
     WHERE NOT EXISTS (SELECT {breaker.STOPPED})
       AND NOT EXISTS (SELECT FROM shop_order WHERE checkout_token = %(checkout)s::uuid)
-      AND NOT EXISTS (SELECT FROM there WHERE NOT free)
+      AND NOT EXISTS (SELECT FROM given AS asked WHERE most <= (
+          SELECT tries FROM shop_trycount AS there WHERE there.source = asked.source AND there.ends_at = asked.ends_at
+      ))
     ORDER BY place
     {limits.COUNTED}
 )

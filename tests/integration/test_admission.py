@@ -107,7 +107,7 @@ def test_of_many_at_once_only_so_many_pass(before: int, settings: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("tries", "used_up"), [((2, 100, 100), "address"), ((100, 100, 1), "all")])
 def test_what_is_used_up_meanwhile_counts_against_nothing(tries: tuple[int, ...], used_up: str, settings: Any) -> None:
-    """Whether its counter was there, and is waited for before any is raised, or is the first of its window."""
+    """Whether its counter was there, or is the first of its window."""
     settings.CARD_TRIES_PER_ADDRESS, settings.CARD_TRIES_PER_SESSION, settings.CARD_TRIES_GLOBAL = tries
     if used_up == "address":
         assert admit(from_shopper(), uuid.uuid4()) is None
