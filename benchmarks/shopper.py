@@ -45,8 +45,8 @@ class Reply:
     text: str
 
 
-# Makes the request that it is given: the part of a step that is measured.
-Request = Callable[[Callable[[], Reply]], Reply]
+# Makes the request that it is given, and returns the answer's content: the part of a step that is measured.
+Request = Callable[[Callable[[], bytes]], bytes]
 
 
 class Visitor:
@@ -56,8 +56,9 @@ class Visitor:
         self._application = application
         self._cookies: dict[str, str] = {}
 
-    def ask(self, path: str, data: Mapping[str, str] | None = None, *, tag: str = "") -> Reply:
-        """A GET, or a POST of these fields; `tag`: only if the page is another one by now."""
+    def ask(self, request: Request, path: str, data: Mapping[str, str] | None = None, *, tag: str = "") -> Reply:
+        """A GET, or a POST of these fields; `tag`: only if the page is another one by now. What a browser does itself,
+        as to write the form and to read cookies, is not part of `request`."""
         body = urlencode(data).encode() if data is not None else b""
         target = urlsplit(path)
         environ = {
@@ -84,9 +85,14 @@ class Visitor:
         if tag:
             environ["HTTP_IF_NONE_MATCH"] = tag
         answered: list[tuple[str, list[tuple[str, str]]]] = []
-        content = self._application(environ, lambda status, headers, *_: answered.append((status, headers)))
-        text = b"".join(content).decode()
-        content.close()  # type: ignore[attr-defined]  # every answer of Django has it: it ends the request
+
+        def answer() -> bytes:
+            content = self._application(environ, lambda status, headers, *_: answered.append((status, headers)))
+            whole = b"".join(content)
+            content.close()  # type: ignore[attr-defined]  # every answer of Django has it: it ends the request
+            return whole
+
+        text = request(answer).decode()
         ((status, headers),) = answered
         for name, value in headers:
             if name == "Set-Cookie":
@@ -108,26 +114,26 @@ class Way:
 
     def look(self, request: Request) -> None:
         """The front page."""
-        shown = _page(request(lambda: self._visitor.ask("/")), 200)
+        shown = _page(self._visitor.ask(request, "/"), 200)
         offered = sorted({link for link in shown.links if link.startswith("/products/")})
         self._products = self._dice.sample(offered, 2)
 
     def choose(self, request: Request, number: int) -> None:
-        shown = _page(request(lambda: self._visitor.ask(self._products[number])), 200)
+        shown = _page(self._visitor.ask(request, self._products[number]), 200)
         self._adding = _form(shown, "quantity").filled({"quantity": "1"})
 
     def add(self, request: Request) -> None:
-        _expect(request(lambda: self._visitor.ask("/cart/", self._adding)), 302)
+        _expect(self._visitor.ask(request, "/cart/", self._adding), 302)
 
     def simple(self, request: Request, address: str) -> None:
-        if "2 in the cart" not in _expect(request(lambda: self._visitor.ask(address)), 200).text:
+        if "2 in the cart" not in _expect(self._visitor.ask(request, address), 200).text:
             raise WrongPage("the simple view did not find the cart")
 
     def cart(self, request: Request) -> None:
-        _expect(request(lambda: self._visitor.ask("/cart/")), 200)
+        _expect(self._visitor.ask(request, "/cart/"), 200)
 
     def checkout(self, request: Request) -> None:
-        form = _form(_page(request(lambda: self._visitor.ask("/checkout/")), 200), "checkout_token")
+        form = _form(_page(self._visitor.ask(request, "/checkout/"), 200), "checkout_token")
         self._ordering = form.filled(
             {
                 "name": "Ada Lovelace",
@@ -143,18 +149,18 @@ class Way:
 
     def send(self, request: Request) -> None:
         """The order."""
-        answer = _expect(request(lambda: self._visitor.ask("/checkout/", self._ordering)), 302)
+        answer = _expect(self._visitor.ask(request, "/checkout/", self._ordering), 302)
         self.order = answer.headers["Location"]
         if not self.order.startswith("/orders/"):
             raise WrongPage(f"no order, but {self.order}")
 
     def see(self, request: Request) -> str:
         """The order's page; returns its tag."""
-        return _expect(request(lambda: self._visitor.ask(self.order)), 200).headers["ETag"]
+        return _expect(self._visitor.ask(request, self.order), 200).headers["ETag"]
 
     def see_again(self, request: Request, tag: str) -> None:
         """As the page's own script asks while nothing changes."""
-        _expect(request(lambda: self._visitor.ask(self.order, tag=tag)), 304)
+        _expect(self._visitor.ask(request, self.order, tag=tag), 304)
 
 
 def _expect(reply: Reply, status: int) -> Reply:

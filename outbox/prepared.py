@@ -5,12 +5,14 @@ only the database knows (the id of a row that the same statement writes) are giv
 """
 
 import functools
+import select
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from django.db import connection, models
+from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 
 Row = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -20,10 +22,17 @@ cursor_class: type[psycopg.Cursor[tuple[Any, ...]]] = psycopg.Cursor
 
 
 @functools.cache
-def _defaults(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
+def _defaults(model: type[models.Model]) -> dict[str, Any]:
     """By column, but for those that the database fills in: its numbers and its clock."""
     fields = (field for field in model._meta.concrete_fields if not isinstance(field, models.AutoField))
-    return {field.attname: field.get_default for field in fields if not field.has_db_default()}
+    return {field.attname: field.get_default() for field in fields if not field.has_db_default()}
+
+
+@functools.cache
+def _made(model: type[models.Model]) -> dict[str, Callable[[], Any]]:
+    """Those of them that are made anew for each row."""
+    fields = (field for field in model._meta.concrete_fields if field.attname in _defaults(model))
+    return {field.attname: field.default for field in fields if field.has_default() and callable(field.default)}
 
 
 def row(model: type[models.Model], **values: Any) -> Row:
@@ -31,7 +40,8 @@ def row(model: type[models.Model], **values: Any) -> Row:
     defaults = _defaults(model)
     if not defaults.keys() >= values.keys():
         raise TypeError(f"{model.__name__} has no column {', '.join(values.keys() - defaults.keys())}.")
-    return {column: default() for column, default in defaults.items() if column not in values} | values
+    made = {column: default() for column, default in _made(model).items() if column not in values}
+    return {**defaults, **made, **values}
 
 
 def row_of(unsaved: models.Model) -> Row:
@@ -101,8 +111,54 @@ def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tup
 
     Raises what Django's own cursors raise.
     """
-    connection.close_if_health_check_failed()  # as Django's cursors do: a server that was started anew costs no request
-    connection.ensure_connection()
-    with connection.wrap_database_errors, cursor_class(connection.connection) as cursor:
+    ours = connections[DEFAULT_DB_ALIAS]
+    _give_up_if_lost(ours)
+    ours.ensure_connection()
+    with ours.wrap_database_errors, cursor_class(ours.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True, binary=True)
-        return cursor.fetchall() if cursor.description else []
+        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+
+
+def plan_once() -> None:
+    """For this process's next connections: one plan for all values. PostgreSQL would plan a statement's first five runs
+    on each of them anew. Only for a process whose statements find rows by keys, whatever these are, as pages do."""
+    database = connections.settings[DEFAULT_DB_ALIAS]
+    options = f"{database['OPTIONS'].get('options', '')} -c plan_cache_mode=force_generic_plan"
+    database["OPTIONS"] = {**database["OPTIONS"], "options": options}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """An UPDATE that another statement makes as a part of itself, where it has a row, or that runs alone. `{source}`
+    stands in it where its FROM would, and its parameters have names of their own; `told` hears whether it found what
+    it was to change."""
+
+    sql: str
+    parameters: Mapping[str, str]
+    told: Callable[[bool], None]
+
+    def beside(self, source: str) -> str:
+        """Its SQL, for where `source` has a row."""
+        return self.sql.format(source=f"FROM {source}")
+
+    def run(self) -> None:
+        """Alone."""
+        self.told(bool(run(self.sql.format(source="").encode(), self.parameters)))
+
+
+def _give_up_if_lost(ours: Any) -> None:
+    """Once for each request, as Django's cursors do, so that a server that was started anew costs none. They ask it a
+    question; here only a connection is asked on which something came in, as the farewell of a server does. One that
+    has vanished without a word is silent either way, until the socket's time is over."""
+    if ours.connection is None or not ours.health_check_enabled or ours.health_check_done:
+        return
+    if ours.connection.closed or _has_news(ours.connection.fileno()):
+        ours.close_if_health_check_failed()
+    else:
+        ours.health_check_done = True
+
+
+def _has_news(socket: int) -> bool:
+    look = select.poll()
+    look.register(socket, select.POLLIN)  # errors and the end are told unasked
+    return bool(look.poll(0))

@@ -8,7 +8,7 @@ longer, up to a bound.
 
 import datetime as dt
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -90,15 +90,15 @@ def read() -> Position:
     return Position(flows=status not in Breaker.STOPS, retry_at=retry_at, now=now)
 
 
-# SQL and its parameters, asked wherever something can be bought.
-STOPPED = "FROM payments_breaker WHERE gateway = %(gateway)s AND status = ANY (%(stops)s::text[])"
-ASKED: Mapping[str, str | list[str]] = {"gateway": GATEWAY, "stops": sorted(Breaker.STOPS)}
+_STOPS = ",".join(sorted(Breaker.STOPS))
+# SQL, asked wherever something can be bought.
+STOPPED = f"FROM payments_breaker WHERE gateway = '{GATEWAY}' AND status = ANY ('{{{_STOPS}}}'::text[])"
 _OPEN_FOR = f"SELECT statement_timestamp() - open_since {STOPPED}".encode()
 
 
 def open_for() -> dt.timedelta | None:
     """For how long nothing has been charged; None while charges flow."""
-    rows = prepared.run(_OPEN_FOR, ASKED)
+    rows = prepared.run(_OPEN_FOR, {})
     return rows[0][0] if rows else None
 
 

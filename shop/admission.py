@@ -7,28 +7,28 @@ bank that is away, a limit that is used up) is left to the steps, which say what
 import datetime as dt
 import uuid
 
+from django.db import DataError
 from django.http import HttpRequest
 
 from outbox import prepared
 from payments import breaker
 from shop import intake, limits, selectors
 
-# Counters that are there are locked, in their order and each through its index, and then looked at.
-_COUNT = f"""{limits.GIVEN}, there AS MATERIALIZED (
-    SELECT tries < most AS free
-    FROM given, LATERAL (
-        SELECT tries FROM shop_trycount AS counted
-        WHERE counted.source = given.source AND counted.ends_at = given.ends_at
-        FOR NO KEY UPDATE
-    ) AS counted
+# Counters are looked at first, each through its index. Others can use one up between the look and the count: then the
+# statement fails on purpose, which takes all of it back.
+_COUNT = f"""{limits.GIVEN}, written AS (
+    INSERT INTO shop_trycount AS counted (source, ends_at, tries)
+    SELECT source, ends_at, 1 FROM given
+    WHERE NOT EXISTS (SELECT {breaker.STOPPED})
+      AND NOT EXISTS (SELECT FROM shop_order WHERE checkout_token = %(checkout)s::uuid)
+      AND NOT EXISTS (SELECT FROM given AS asked WHERE most <= (
+          SELECT tries FROM shop_trycount AS there WHERE there.source = asked.source AND there.ends_at = asked.ends_at
+      ))
+    ORDER BY place
+    {limits.COUNTED}
 )
-INSERT INTO shop_trycount AS counted (source, ends_at, tries)
-SELECT source, ends_at, 1 FROM given
-WHERE NOT EXISTS (SELECT {breaker.STOPPED})
-  AND NOT EXISTS (SELECT FROM shop_order WHERE checkout_token = %(checkout)s::uuid)
-  AND NOT EXISTS (SELECT FROM there WHERE NOT free)
-ORDER BY place
-{limits.COUNTED}""".encode()  # noqa: S608 - our own text
+SELECT 1 / (count(*) IN (0, (SELECT count(*) FROM given)))::int, count(*) FROM written
+""".encode()  # noqa: S608 - our own text
 
 
 def admit(request: HttpRequest, *, checkout_token: uuid.UUID, now: dt.datetime) -> None:
@@ -40,10 +40,11 @@ def admit(request: HttpRequest, *, checkout_token: uuid.UUID, now: dt.datetime) 
 
 def _count_at_once(request: HttpRequest, checkout_token: uuid.UUID, now: dt.datetime) -> bool:
     active = [limit for limit in limits.of_cards(request) if limit.most > 0]
-    given = {**limits.parameters(active, now=now), **breaker.ASKED, "checkout": str(checkout_token)}
-    counted = prepared.run(_COUNT, given)
-    if counted:  # fewer only where others used up one in the first instant of its window: the rest stays counted
-        limits.expect_all(active, counted, now=now)
+    given = {**limits.parameters(active, now=now), "checkout": str(checkout_token)}
+    try:
+        ((_, counted),) = prepared.run(_COUNT, given)
+    except DataError:
+        return False
     return bool(counted)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from django.contrib.sessions.backends.base import SessionBase
 
+from outbox.prepared import Addition
 from shop.services import MAX_QUANTITY, CartLine
 
 _KEY = "cart"
@@ -74,9 +75,10 @@ class Cart(Mapping[int, int]):
         self._id = ""
         self._save()
 
-    def leave(self) -> None:
-        """Write the session as it is without the cart, in the order's transaction; `clear` follows its commit."""
-        self._session.save_without(_KEY)  # type: ignore[attr-defined]  # of settings.SESSION_ENGINE
+    def leaving(self) -> Addition:
+        """What writes the session without the cart, for the order's transaction; `clear` follows its commit."""
+        addition: Addition = self._session.without(_KEY)  # type: ignore[attr-defined]  # of settings.SESSION_ENGINE
+        return addition
 
     def clear(self) -> None:
         """Empty the cart; the next one has another id."""

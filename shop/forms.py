@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from shop import countries
@@ -82,6 +83,13 @@ class CardForm(forms.Form):
         return str(self.cleaned_data["payment_method"])
 
 
+class _Country(forms.ChoiceField):
+    """Its choices are made and sorted for a page that shows them, not for looking whether one is among them."""
+
+    def valid_value(self, value: str) -> bool:
+        return value in settings.SHIPPING_COUNTRIES
+
+
 @fixed
 class CheckoutForm(CardForm):
     """Who gets what, how, and who pays.
@@ -114,7 +122,7 @@ class CheckoutForm(CardForm):
     city = forms.CharField(
         label="Town or city", max_length=100, validators=[single_line], widget=_text("address-level2")
     )
-    country = forms.ChoiceField(
+    country = _Country(
         label="Country",
         choices=lambda: [("", "Choose…"), *countries.served()],
         widget=forms.Select(attrs={"autocomplete": "shipping country"}),

@@ -77,7 +77,7 @@ def take(*limits: Limit, now: dt.datetime) -> None:
     active = [limit for limit in limits if limit.most > 0]
     if active:
         with transaction.atomic():
-            expect_all(active, prepared.run(_COUNT, parameters(active, now=now)), now=now)
+            _expect_all(active, prepared.run(_COUNT, parameters(active, now=now)), now=now)
 
 
 def parameters(limits: Sequence[Limit], *, now: dt.datetime) -> dict[str, str]:
@@ -86,7 +86,7 @@ def parameters(limits: Sequence[Limit], *, now: dt.datetime) -> dict[str, str]:
     return {"limits": prepared.as_json(rows)}
 
 
-def expect_all(limits: Sequence[Limit], counted: Sequence[tuple[Any, ...]], *, now: dt.datetime) -> None:
+def _expect_all(limits: Sequence[Limit], counted: Sequence[tuple[Any, ...]], *, now: dt.datetime) -> None:
     """Raises TooManyTries unless all were counted; the sources of those that were are the first column."""
     if len(counted) == len(limits):
         return

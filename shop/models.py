@@ -1,5 +1,6 @@
 """The catalogue, the stock and the orders. Money is integer minor units of the store's one currency."""
 
+import functools
 import secrets
 import uuid
 from typing import ClassVar
@@ -25,6 +26,12 @@ DESTINATION = Func(
     function="regexp_replace",
     output_field=models.TextField(),
 )
+
+
+@functools.lru_cache(maxsize=1000)
+def _page(token: str) -> str:
+    """Several times in each request that has to do with an order."""
+    return reverse("order", args=[token])
 
 
 def _token() -> str:
@@ -209,7 +216,7 @@ class Order(models.Model):
         return self.number
 
     def get_absolute_url(self) -> str:
-        return reverse("order", args=[self.token])
+        return _page(self.token)
 
     @property
     def number(self) -> str:

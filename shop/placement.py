@@ -54,13 +54,15 @@ WITH lines AS MATERIALIZED (
     {insert_payment}
 ), written_events AS (
     {insert_events}
+), written_along AS (
+    {along}
 )
-SELECT * FROM placed
+SELECT *, EXISTS (SELECT FROM written_along) FROM placed
 """
 
 
 @functools.cache
-def _statement() -> bytes:
+def _statement(along: str) -> bytes:
     text = _STATEMENT.format(
         lines=prepared.given(OrderLine, "lines"),
         order=prepared.given(Order, "order"),
@@ -84,13 +86,21 @@ def _statement() -> bytes:
         ),
         insert_payment=payments.insertion("payment", source="placed", order_id="placed.id", reference=_NUMBER),
         insert_events=publisher.insertion("events", source="placed", key="order_id", aggregate_id="placed.id"),
+        along=along,
     )
     return text.encode()
 
 
-def place_at_once(*, order: Order, lines: tuple[Line, ...], shipping_code: str, payment_method: str) -> bool:
-    """Write this order with its lines, hold, payment and events, if nothing is unusual; the order has what the database
-    gave it then. Otherwise nothing is written.
+def place_at_once(
+    *,
+    order: Order,
+    lines: tuple[Line, ...],
+    shipping_code: str,
+    payment_method: str,
+    along: prepared.Addition | None = None,
+) -> bool:
+    """Write this order with its lines, hold, payment and events, and what comes `along`, if nothing is unusual; the
+    order has what the database gave it then. Otherwise nothing is written.
 
     The order comes with all that the shopper sent and the total that was agreed to; the lines, each of another product,
     with their quantities. Needs a transaction.
@@ -107,19 +117,22 @@ def place_at_once(*, order: Order, lines: tuple[Line, ...], shipping_code: str, 
     except AmountNotChargeable:
         return False
     rows = prepared.run(
-        _statement(),
+        _statement(along.beside("placed") if along else "SELECT FROM placed"),
         {
             "order": prepared.as_json([prepared.row_of(order)]),
             "lines": prepared.as_json(_row(line) for line in lines),
             "payment": prepared.as_json([payment]),
             "events": prepared.as_json(publisher.records(*events(order, lines))),
             "shipping": shipping_code,
+            **(along.parameters if along else {}),
         },
     )
     if not rows:
         return False
-    ((order.pk, order.subtotal, order.shipping_price, order.shipping_method_id, *times),) = rows
+    ((order.pk, order.subtotal, order.shipping_price, order.shipping_method_id, *times, is_along),) = rows
     order.created_at, order.updated_at = times
+    if along:
+        along.told(is_along)
     order._state.adding, order._state.db = False, "default"
     publisher.ring()
     return True

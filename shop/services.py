@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from outbox import context
 from outbox.crash_points import crash_point
 from outbox.database import retried
+from outbox.prepared import Addition
 from outbox.publisher import publish
 from payments.services import request_payment
 from shop import stock
@@ -89,7 +90,7 @@ def place_order(
     shipping_code: str,
     payment_method: str,
     expected_total: int,
-    along: Callable[[], object] | None = None,
+    along: Addition | None = None,
 ) -> Placed:
     """Write the order and everything that follows from it, or find it written already.
 
@@ -112,15 +113,15 @@ def place_order(
         )
         sold = tuple(Line(product_id=line.product_id, quantity=line.quantity) for line in lines)
         if _objection(sold) is None and place_at_once(
-            order=order, lines=sold, shipping_code=shipping_code, payment_method=payment_method
+            order=order, lines=sold, shipping_code=shipping_code, payment_method=payment_method, along=along
         ):
             placed = Placed(order=order)
         else:
             placed = _place_step_by_step(order, sold, shipping_code, payment_method)
+            if along is not None and not placed.repeated and not placed.unavailable:
+                along.run()
         if placed.repeated:
             return placed
-        if along is not None and not placed.unavailable:
-            along()
         crash_point("O1")
     crash_point("O2")
     return placed

@@ -11,10 +11,11 @@ from outbox import prepared
 _LOAD = b"""
 SELECT session_data FROM django_session WHERE session_key = %(key)s AND expire_date > %(now)s::timestamptz
 """
-_SAVE = b"""
-UPDATE django_session SET session_data = %(data)s, expire_date = %(expires)s::timestamptz
-WHERE session_key = %(key)s RETURNING session_key
+_SAVE = """
+UPDATE django_session SET session_data = %(session_data)s, expire_date = %(session_expires)s::timestamptz
+{source} WHERE session_key = %(session_key)s RETURNING session_key
 """
+_SAVE_ALONE = _SAVE.format(source="").encode()
 
 
 class SessionStore(db.SessionStore):
@@ -37,17 +38,23 @@ class SessionStore(db.SessionStore):
             super().save(must_create)
             return
         content = dict(self.items())
-        if content != self._written and not self._write(content):
+        if content != self._written and not prepared.run(_SAVE_ALONE, self._parameters(content)):
             raise UpdateError
 
-    def save_without(self, name: str) -> None:
-        """Write it without that entry, in the transaction that is open. Here the entry stays until that has committed;
-        taken out then, it leaves `save` nothing to do."""
+    def without(self, name: str) -> prepared.Addition:
+        """What writes it without that entry, in the transaction that is open. Here the entry stays until that has
+        committed; taken out then, it leaves `save` nothing to do."""
         content = {each: value for each, value in self.items() if each != name}
-        if self.session_key is not None and self._write(content):
-            self._written = content
 
-    def _write(self, content: dict[str, Any]) -> bool:
-        """False for a session that was deleted meanwhile."""
-        data, expires = self.encode(content), self.get_expiry_date().isoformat()
-        return bool(prepared.run(_SAVE, {"key": self.session_key or "", "data": data, "expires": expires}))
+        def told(is_there: bool) -> None:
+            self._written = content if is_there else None
+
+        return prepared.Addition(sql=_SAVE, parameters=self._parameters(content), told=told)
+
+    def _parameters(self, content: dict[str, Any]) -> dict[str, str]:
+        """With them, nothing is found of a session that was deleted meanwhile."""
+        return {
+            "session_key": self.session_key or "",
+            "session_data": self.encode(content),
+            "session_expires": self.get_expiry_date().isoformat(),
+        }

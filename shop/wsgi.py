@@ -12,6 +12,8 @@ from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.http import QueryDict
 
+from outbox import prepared
+
 # They know who signed a webhook. The providers' SDKs take a while to import: not in the first webhook's time.
 ADAPTERS = ("payments.gateways.stripe", "notifications.mailers.sendgrid")
 
@@ -40,6 +42,7 @@ def start() -> WSGIHandler:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
     handler = get_wsgi_application()
     handler.request_class = Request
+    prepared.plan_once()
     for adapter in ADAPTERS:
         import_module(adapter)
     found = [message for message in checks.run_checks() if not message.is_silenced()]

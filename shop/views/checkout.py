@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
@@ -31,10 +30,15 @@ class _ShippingChoice:
     checked: bool
 
 
-@never_cache
 @sensitive_post_parameters()
 @require_http_methods(["GET", "HEAD", "POST"])
 def checkout(request: HttpRequest) -> HttpResponse:
+    response = _answer(request)
+    response["Cache-Control"] = "private, no-store"
+    return response
+
+
+def _answer(request: HttpRequest) -> HttpResponse:
     cart = Cart(request.session)
     if request.method == "POST":
         return _send(request, cart)
@@ -47,8 +51,9 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
     form = CheckoutForm(request.POST)
     if not form.is_valid():
         return _page(request, form, cart.lines, status=422)
-    earlier = _order_of_earlier_cart(form.token, cart)
-    if form.token != cart.checkout_token and earlier is None:
+    is_present = form.token == cart.checkout_token
+    earlier = None if is_present else _order_of_earlier_cart(form.token)
+    if not is_present and earlier is None:
         form.add_error(None, "Your cart has changed since this page was made: please check it and send it again.")
         return _page(request, form, cart.lines, status=409)
     lines = _lines(earlier) if earlier else cart.lines
@@ -62,7 +67,7 @@ def _send(request: HttpRequest, cart: Cart) -> HttpResponse:
             shipping_code=form.shipping_code,
             payment_method=form.payment_method_id,
             expected_total=form.expected_total,
-            along=cart.leave if earlier is None else None,
+            along=cart.leaving() if earlier is None else None,
         )
     except intake.Stopped:
         return _closed(request)
@@ -84,14 +89,12 @@ def _closed(request: HttpRequest) -> HttpResponse:
     return errors.no_orders(request, retry_after=round(intake.RETRY_AFTER.total_seconds()))
 
 
-def _order_of_earlier_cart(token: uuid.UUID | None, cart: Cart) -> Order | None:
+def _order_of_earlier_cart(token: uuid.UUID | None) -> Order | None:
     """The order that this form became when it was sent before, its cart being gone since then.
 
     Only the shopper's own form knows the token: it is as unguessable as the cart's id.
     """
-    if token is None or token == cart.checkout_token:
-        return None
-    return selectors.order_by_checkout_token(token)
+    return selectors.order_by_checkout_token(token) if token else None
 
 
 def _lines(order: Order) -> tuple[CartLine, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import DatabaseError, connection, models, transaction
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from payments.models import Payment
 from shop import placement, services
 from shop.models import Order, OrderLine, Product, ShippingMethod, Stock
 from shop.services import CartLine, Contact, Placed, place_order
+from shop.sessions import SessionStore
 from tests.integration.orders import SHIPPING, offer, place
 from tests.properties.profiles import tried
 
@@ -52,7 +54,7 @@ class Sent:
     contact: Contact = ADA
     shipping: str = "standard"
 
-    def place(self) -> Placed:
+    def place(self, along: prepared.Addition | None = None) -> Placed:
         return place_order(
             checkout_token=self.token,
             lines=self.lines,
@@ -60,6 +62,7 @@ class Sent:
             shipping_code=self.shipping,
             payment_method="pm_card_visa",
             expected_total=self.total,
+            along=along,
         )
 
 
@@ -253,6 +256,29 @@ def test_both_refuse_the_same(case: str) -> None:
     sent = UNUSUAL[case](cart((offer(), 1), (offer(price=700), 3)))
     assert not written_at_once(sent)
     both_ways(sent)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_short", [True, False])
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_what_comes_along_is_written_with_an_order_whose_goods_are_held(
+    is_short: bool, is_there: bool, is_at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionStore()
+    session["cart"] = 1
+    session.save()
+    told: list[bool] = []
+    along = replace(session.without("cart"), told=told.append)
+    if not is_there:
+        Session.objects.all().delete()
+    if not is_at_once:
+        monkeypatch.setattr(services, "place_at_once", lambda **_: False)
+    sent = cart((offer(stock=1), 1 + is_short))
+    for _ in range(2):
+        assert bool(sent.place(along).unavailable) == is_short
+        assert told == ([] if is_short else [is_there])
+        assert ("cart" in SessionStore(session.session_key)) == (is_there and is_short)
 
 
 @pytest.mark.django_db

@@ -1,10 +1,11 @@
 """Statements past the ORM, beside what the ORM does."""
 
+import select
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import close_old_connections, connection, models, transaction
+from django.db import close_old_connections, connection, connections, models, transaction
 
 from outbox import prepared
 from shop import selectors
@@ -40,6 +41,34 @@ def test_a_connection_that_was_lost_between_two_requests_is_opened_anew() -> Non
     close_old_connections()  # as before each request
     ((opened,),) = prepared.run(b"SELECT pg_backend_pid()", {})
     assert opened != lost
+
+
+def test_a_connection_is_asked_only_when_something_came_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server says unasked (a setting that was reloaded, a notification) is no farewell."""
+    prepared.run(b"LISTEN news", {})
+    ((same,),) = prepared.run(b"SELECT pg_backend_pid()", {})
+    with psycopg.connect(database_url(), autocommit=True) as other, select.epoll() as incoming:
+        incoming.register(connection.connection.fileno(), select.EPOLLIN)
+        other.execute("NOTIFY news")
+        assert incoming.poll(30)
+    close_old_connections()
+    assert prepared.run(b"SELECT pg_backend_pid()", {}) == [(same,)]
+    close_old_connections()
+    monkeypatch.setattr(connection, "is_usable", None)
+    assert prepared.run(b"SELECT pg_backend_pid()", {}) == [(same,)]
+    connection.close()
+
+
+def test_one_plan_for_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = connections.settings["default"]
+    monkeypatch.setitem(database, "OPTIONS", database["OPTIONS"])
+    connection.close()
+    prepared.plan_once()
+    for value in ("1", "2", "3"):
+        assert prepared.run(b"SELECT %(value)s::text", {"value": value}) == [(value,)]
+    plans = b"SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '%%::text'"
+    assert prepared.run(plans, {}) == [(0, 3)]
+    connection.close()
 
 
 def test_a_model_that_was_read_is_a_model() -> None:
