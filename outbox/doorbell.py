@@ -57,26 +57,25 @@ def ring(*names: str) -> None:
     for own in tuple(_own):
         if own.name in names:
             own.call()
-            here.add(own.path)
+            here.add(str(own.path))
     path = folder()
     if path is None:
         return
     with contextlib.suppress(OSError):
-        bells = [path / each for each in os.listdir(path) if each.rsplit(".", 2)[0] in names]
-        _send([bell for bell in bells if bell not in here])
+        _send({f"{path}/{each}" for each in os.listdir(path) if each.rsplit(".", 2)[0] in names} - here)
 
 
-def _send(bells: Collection[Path]) -> None:
+def _send(bells: Collection[str]) -> None:
     if not bells:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         for bell in bells:
             try:
-                sender.sendto(b"1", str(bell))
+                sender.sendto(b"1", bell)
             except ConnectionRefusedError:
                 with contextlib.suppress(OSError):
-                    bell.unlink()  # its process died without taking it away
+                    os.unlink(bell)  # its process died without taking it away
             except OSError:
                 continue  # full means it rings already; anything else is left to polling
 

@@ -41,6 +41,7 @@ class Loop:
         self._make = spec.make
         self._work: Work | None = None
         self._idle_seconds = spec.idle_seconds
+        self._full = spec.full
         self._stopping = threading.Event()
         self._bell = Doorbell(spec.name)
         self._woken = Woken.BY_NOBODY
@@ -88,7 +89,7 @@ class Loop:
             self._beat_trouble()
             self._stopping.wait(self._pause)
             return
-        if not moved:
+        if moved < self._full:
             # With jitter, so that many processes do not poll in step.
             self._woken = self._bell.wait(self._idle_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
 

@@ -83,13 +83,15 @@ class LoopSpec:
     """A loop that `run_workers` supervises and that the sweep runs in turn.
 
     `group` is the name under which people start it; `name` is also the doorbell that wakes it. `idle_seconds` is the
-    longest time between two looks of an idle loop whose doorbell does not ring.
+    longest time between two looks of an idle loop whose doorbell does not ring. A batch of fewer than `full` was all
+    there was: what has come since rings.
     """
 
     name: str
     group: str
     make: Callable[[], Work]
     idle_seconds: float
+    full: int = 1
 
 
 _subscribers: dict[str, Subscriber] = {}
@@ -142,12 +144,12 @@ def unsubscribe(name: str) -> None:
     _feeds.pop(name, None)
 
 
-def loop(name: str, *, group: str, make: Callable[[], Work], idle_seconds: float = PROMPT) -> None:
+def loop(name: str, *, group: str, make: Callable[[], Work], idle_seconds: float = PROMPT, full: int = 1) -> None:
     """Register a loop. UNHURRIED is one for which nobody waits at a page. Raises ImproperlyConfigured when the name is
     taken."""
     if name in _loops:
         raise ImproperlyConfigured(f"Two loops call themselves {name!r}: rename one of them.")
-    _loops[name] = LoopSpec(name=name, group=group, make=make, idle_seconds=idle_seconds)
+    _loops[name] = LoopSpec(name=name, group=group, make=make, idle_seconds=idle_seconds, full=full)
 
 
 def subscriber(name: str) -> Subscriber:
