@@ -21,19 +21,12 @@ BATCH = 500
 # its cursor may come after by polling.
 LOG = "log"
 
-# The newest record that is staged: one look, where taking the head's lock would be a write to the disk ten times a
-# second. Records that were moved while an old transaction stands open stay in table and index as dead rows: without the
-# bound, each look and each batch would walk over all of them.
-_NEWEST = b"""
-SELECT max(seq) FROM outbox_outboxrecord WHERE seq > (
-    SELECT CASE WHEN clearing_through <= last_value THEN cleared_through ELSE 0 END
-    FROM outbox_loghead, outbox_outboxrecord_seq_seq
-)
-"""
+# The newest record that is staged: one look, where taking the head's lock would be a write to the disk at each.
+_NEWEST = b"SELECT outbox_newest_staged()"
 
 # The commit does not wait for the disk: whoever acts on what was moved commits later and waits for both, and if the
 # server falls over before, the records are staged as they were (decision 17). How much is staged changes faster than
-# statistics: the batch is moved by one plan, which uses the index whatever the planner believes.
+# statistics: look and batch have one plan each, which uses the index whatever the planner believes.
 _LOCK = b"""
 SELECT position, cleared_through, clearing_through, clearing_since,
        (SELECT last_value FROM outbox_outboxrecord_seq_seq),
@@ -47,8 +40,9 @@ UPDATE outbox_loghead SET position = %(position)s::bigint, cleared_through = %(c
     clearing_through = %(clearing_through)s::bigint, clearing_since = %(clearing_since)s::bigint
 """
 
-# A TID scan deletes the oldest records without an index look-up for each; RETURNING comes in heap order, so the numbers
-# are given by row_number().
+# Records that were moved while an old transaction stands open stay as dead rows: without the bound, each batch would
+# walk over all of them. A TID scan deletes the oldest records without an index look-up for each; RETURNING comes in
+# heap order, so the numbers are given by row_number().
 _MOVE = b"""
 WITH moved AS (
     DELETE FROM outbox_outboxrecord

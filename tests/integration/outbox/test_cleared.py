@@ -98,6 +98,20 @@ def test_the_relay_does_not_walk_over_what_an_old_snapshot_keeps() -> None:
         assert count() < 60
 
 
+def test_the_relay_does_not_walk_over_what_came_after_its_plans() -> None:
+    """Made while the table was empty, and kept until somebody looks how large it has become."""
+    relay_all()
+    connection.close()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM outbox_outboxrecord")
+    assert relay_once() == 0
+    step(1, times=5000)
+    with counting_blocks("outbox_outboxrecord") as count:
+        assert relay_once(limit=1) == 1
+    # The table has more than a hundred.
+    assert count() < 40
+
+
 def one_more_is_cleared(*, beyond: int) -> bool:
     """A transaction of any database on this server holds it back."""
     step(2)
