@@ -70,7 +70,7 @@ mutants: $(READY) ## one mistake after the other in a copy of the code; each mus
 	@$(PY) -m tests.mutants $(ARGS)
 
 bench: $(READY) ## how fast orders, events, pages and payments are, beside their limits; ARGS=--help
-	@BENCHMARKS=1 $(PY) -m pytest -q tests/integration/test_benchmarks.py
+	@BENCHMARKS=1 $(PY) -m pytest -q -n 2 tests/integration/test_benchmarks.py
 	@$(PY) -m benchmarks $(ARGS)
 
 bench-guard: $(READY) ## fails where orders, relay or readers have become twice as dear, beside PostgreSQL in the same run

@@ -14,13 +14,18 @@ import django
 
 # Tasks of a process that `run_workers` would make ready: garbage is not looked for in what was loaded.
 WORKERS = frozenset({"relay", "read", "handle", "listen", "pay", "drain", "run_group"})
+# Tasks of a process that gunicorn would make ready: its statements are planned once.
+PAGES = frozenset({"place", "flow"})
 
 
 def main() -> int:
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
     django.setup()
     from benchmarks import tasks, tasks_pages, tasks_work  # models: only now
+    from outbox import prepared
 
+    if name in PAGES:
+        prepared.plan_once()
     work = (tasks.TASKS | tasks_pages.TASKS | tasks_work.TASKS)[name](**arguments)
     if name in WORKERS:
         gc.freeze()

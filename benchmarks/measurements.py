@@ -13,7 +13,7 @@ from benchmarks.server import Server
 
 # Databases that every sweep copies: one order, the same staged many times, all that in the log, real orders, and these
 # when the order process has released their payments.
-SEEDED, STAGED, RELAYED, PLACED, DUE = "seeded", "staged", "relayed", "placed", "due"
+SEEDED, STAGED, RELAYED, PLACED, DUE, SETTLED = "seeded", "staged", "relayed", "placed", "due", "settled"
 
 
 class WrongResult(Exception):
@@ -117,10 +117,14 @@ def prepare(server: Server, sizes: Sizes, *, saying: Callable[[str], None] = lam
     saying("their payments")
     server.create(DUE, like=PLACED)
     run(server, DUE, Task("handle", {"seconds": 300.0}), patience=300.0)
+    saying("their mails")
+    server.create(SETTLED, like=DUE)
+    for task in (drain("payments"), Task("handle", {"seconds": 300.0}), drain("messages")):
+        run(server, SETTLED, task, patience=300.0)
     with server.connect(SEEDED) as session:
         limits.define_placement(session)
         session.execute("VACUUM ANALYZE")
-    for name in (PLACED, DUE):
+    for name in (PLACED, DUE, SETTLED):
         with server.connect(name) as session:
             session.execute("VACUUM ANALYZE")
 
@@ -135,12 +139,17 @@ def stage(server: Server, name: str, *, records: int, in_log: bool) -> None:
 
 def remove(server: Server) -> None:
     """The prepared databases are gone."""
-    for name in (SEEDED, STAGED, RELAYED, PLACED, DUE):
+    for name in (SEEDED, STAGED, RELAYED, PLACED, DUE, SETTLED):
         server.drop(name)
 
 
 def placing(seed: int, *, seconds: float, orders: int = 0, relayed: bool = False) -> Task:
     return Task("place", {"seed": seed, "seconds": seconds, "orders": orders, "relayed": relayed})
+
+
+def drain(group: str, *, seconds: float = 300.0) -> Task:
+    """All payments or mails that are due."""
+    return Task("drain", {"group": group, "seconds": seconds})
 
 
 # --- proofs ---------------------------------------------------------------------------------------

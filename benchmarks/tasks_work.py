@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import cast
@@ -105,8 +106,7 @@ class _Running:
 
 
 def _instant(spec: LoopSpec) -> LoopSpec:
-    make = INSTANT.get(spec.name, spec.make)
-    return LoopSpec(name=spec.name, group=spec.group, make=make, idle_seconds=spec.idle_seconds)
+    return replace(spec, make=INSTANT.get(spec.name, spec.make))
 
 
 def _import_clients() -> None:
