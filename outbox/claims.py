@@ -106,7 +106,7 @@ WHERE due_at <= statement_timestamp(){since}{but}
 _SINCE = " AND due_at >= %(since)s::timestamptz"
 # A plan for any statuses would expect hardly a row, and read and sort all that are due instead of walking their index.
 _BUT = " AND status NOT IN ({statuses})"
-# What is due is asked for by number: a plan for any number of rows might read the whole table for it.
+# Rows are asked for by number, here and below: a plan for any number of them might read the whole table.
 _CLAIM = """
 WITH due AS MATERIALIZED (
     {due} ORDER BY due_at, id LIMIT %(limit)s::bigint FOR NO KEY UPDATE SKIP LOCKED
@@ -128,7 +128,7 @@ SELECT {columns} FROM {table} AS claimed WHERE id = ANY (%(ids)s::bigint[]) ORDE
 _WRITE = """
 UPDATE {table} AS claimed SET {assignments}
 FROM {given}
-WHERE claimed.id = given.id AND claimed.token = given.token
+WHERE claimed.id = ANY (%(ids)s::bigint[]) AND claimed.id = given.id AND claimed.token = given.token
 RETURNING claimed.id, claimed.due_at <= statement_timestamp()
 """
 _LATER = """
@@ -258,17 +258,16 @@ def finish(results: Sequence[Result]) -> None:
         return
     model = type(results[0].row)
     statement = _finishing(model, tuple(results[0].fields))
-    rows = prepared.as_json(each.columns() for each in results)
-    _written([each.row for each in results], prepared.run(statement, {"rows": rows, "nudged": sorted(model.NUDGED)}))
+    columns = (each.columns() for each in results)
+    _write(statement, [each.row for each in results], columns, nudged=sorted(model.NUDGED))
 
 
 def note(rows: Sequence[Claimable], *columns: str) -> None:
     """Write these columns of rows whose claim goes on. Raises ClaimLost as `finish` does."""
     if not rows or not columns:
         return
-    statement = _noting(type(rows[0]), columns)
-    told = prepared.as_json({**_fence(row), **{name: getattr(row, name) for name in columns}} for row in rows)
-    _written(rows, prepared.run(statement, {"rows": told}))
+    noted = ({**_fence(row), **{name: getattr(row, name) for name in columns}} for row in rows)
+    _write(_noting(type(rows[0]), columns), rows, noted)
 
 
 def _fence(row: Claimable) -> prepared.Row:
@@ -300,8 +299,10 @@ def _writing(model: type[Claimable], given: str, values: Mapping[str, str]) -> b
     return _WRITE.format(table=model._meta.db_table, assignments=assignments, given=given).encode()
 
 
-def _written(rows: Sequence[Claimable], written: Sequence[tuple[int, bool | None]]) -> None:
-    """Raises ClaimLost for those that were not."""
+def _write(statement: bytes, rows: Sequence[Claimable], columns: Iterable[prepared.Row], **more: list[str]) -> None:
+    """Raises ClaimLost for those rows that were not written."""
+    ids = prepared.numbers(row.pk for row in rows)
+    written = prepared.run(statement, {"ids": ids, "rows": prepared.as_json(columns), **more})
     pks = {pk for pk, _ in written}
     if lost := [row for row in rows if row.pk not in pks]:
         claims = ", ".join(f"{row.pk} of {row.claimed_by}" for row in lost)

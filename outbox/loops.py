@@ -15,7 +15,7 @@ from django.db import close_old_connections, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from outbox import metrics
+from outbox import metrics, prepared
 from outbox.doorbell import Doorbell, Woken
 from outbox.models import Heartbeat
 from outbox.registry import LoopSpec, Work
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds of the longest pause after repeated errors: a database that comes back is used within it.
 LONGEST_PAUSE = 5.0
+# Items: what a table holds that fits on one of PostgreSQL's pages, more or less.
+FEW = 50
 # Seconds between heartbeats.
 BEAT_SECONDS = 5.0
 
@@ -47,6 +49,7 @@ class Loop:
         self._woken = Woken.BY_NOBODY
         self._pause = 0.0
         self._handled = 0
+        self._planned_at = FEW
         self._beat_at = 0.0
         self._error = ""
 
@@ -76,6 +79,7 @@ class Loop:
             moved = self._ready().run_once(woken=self._woken)
             self._woken = Woken.BY_ITSELF
             self._handled += moved
+            self._plan_anew()
             metrics.ITEMS.labels(self.name).inc(moved)
             self._pause = 0.0
             self._error = ""
@@ -98,6 +102,12 @@ class Loop:
             self._work = self._make()
             self._work.wake_with(self._bell.ring)
         return self._work
+
+    def _plan_anew(self) -> None:
+        """What is handled fills tables: plans that were made when they were half as long, or empty, are made again."""
+        if self._handled > 2 * self._planned_at:
+            self._planned_at = self._handled
+            prepared.plan_anew()
 
     def _beat(self) -> None:
         if time.monotonic() - self._beat_at < BEAT_SECONDS:

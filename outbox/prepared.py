@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
+from django.db.models.expressions import Expression
+from django.db.models.sql import Query
 
 Row = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=models.Model)
@@ -88,6 +90,14 @@ def columns(model: type[models.Model], alias: str) -> str:
     return ", ".join(f"{alias}.{field.column}" for field in model._meta.concrete_fields)
 
 
+def expression(model: type[models.Model], of: Expression) -> str:
+    """Its SQL for the model's columns, which have no alias, as an index on it has it."""
+    compiler = Query(model, alias_cols=False).get_compiler(connection=connection)
+    sql, literals = compiler.compile(of.resolve_expression(compiler.query))
+    quote = connection.schema_editor().quote_value
+    return str(sql % tuple(quote(literal) for literal in literals))
+
+
 def selection(model: type[models.Model]) -> str:
     """SQL that reads the model's rows; a condition may follow."""
     table = model._meta.db_table
@@ -125,6 +135,16 @@ def plan_once() -> None:
     database = connections.settings[DEFAULT_DB_ALIAS]
     options = f"{database['OPTIONS'].get('options', '')} -c plan_cache_mode=force_generic_plan"
     database["OPTIONS"] = {**database["OPTIONS"], "options": options}
+
+
+def plan_anew() -> None:
+    """Have this connection's statements planned for the tables as they are now, each at its next run.
+
+    PostgreSQL keeps a plan until the tables' statistics change, which it looks after once a minute: one made for a
+    table of hardly any rows reads it from end to end, however much it has been filled since.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("DISCARD PLANS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

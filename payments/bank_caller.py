@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from django.conf import settings
 from django.db import transaction
 
-from outbox import claims
+from outbox import claims, prepared
 from outbox.claims import Claimable, Result
 from outbox.events import DomainEvent
 from outbox.horizon import Horizon
@@ -25,7 +25,7 @@ from payments import admission, journal
 from payments.admission import Asked, Postponed
 from payments.breaker import Told
 from payments.gateways.base import Answer, Gateway, Outcome
-from payments.models import PaymentAttempt
+from payments.journal import Opened
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class BankCall(Generic[RowT, StepT]):
     """One call that was asked for, and its row in the journal with key and body."""
 
     asked: Asked[RowT, StepT]
-    attempt: PaymentAttempt
+    attempt: Opened
 
     @property
     def row(self) -> RowT:
@@ -115,8 +115,8 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """Whether the breaker has a say in it."""
 
     @abstractmethod
-    def _attempts(self, asked: Sequence[Asked[RowT, StepT]]) -> list[PaymentAttempt]:
-        """The journal's rows for these calls, not saved yet."""
+    def _attempts(self, asked: Sequence[Asked[RowT, StepT]]) -> list[prepared.Row]:
+        """The journal's rows for these calls (PaymentAttempt), not written yet."""
 
     @abstractmethod
     def _fields(self, row: RowT, verdict: VerdictT) -> dict[str, Any]:
@@ -198,9 +198,8 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """Journal the calls, before any of them is made."""
         if not asked:
             return []
-        attempts = self._attempts(asked)
-        journal.open_all(attempts)
-        return [BankCall(asked=each, attempt=attempt) for each, attempt in zip(asked, attempts, strict=True)]
+        opened = journal.open_all(self._attempts(asked))
+        return [BankCall(asked=each, attempt=attempt) for each, attempt in zip(asked, opened, strict=True)]
 
     def _give_back(self, postponed: Sequence[Postponed[RowT, StepT]], views: Mapping[int, ViewT]) -> None:
         """What waits for the bank is as it was before its claim, but for when it is due."""
@@ -231,7 +230,7 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
     def record(self, results: Sequence[tuple[BankCall[RowT, StepT], Answer]]) -> list[BankCall[RowT, StepT]]:
         with transaction.atomic():
             held = claims.held(self.model, [call.row for call, _ in results])
-            journal.close([(call.attempt.pk, answer, call.row.pk not in held) for call, answer in results])
+            journal.close([(call.attempt.id, answer, call.row.pk not in held) for call, answer in results])
             views = self._views(list(held.values()))
             asked: list[Asked[RowT, StepT]] = []
             told: list[Told] = []
@@ -262,7 +261,7 @@ class BankCaller(ABC, Generic[RowT, StepT, ViewT, VerdictT]):
         """Keep what can be kept: the journal's row, and the claimed row out of the claims until a person looks."""
         with transaction.atomic():
             held = claims.held(self.model, [call.row])
-            journal.close([(call.attempt.pk, answer, not held)])
+            journal.close([(call.attempt.id, answer, not held)])
             reason = f"our own error while recording a {call.attempt.phase}: {error!r}"
             claims.finish(
                 [

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from outbox import prepared
 from outbox.crash_points import calling, crash_point
 from outbox.events import DomainEvent
 from outbox.worker import Engine
@@ -49,10 +50,11 @@ class DisputeCaller(bank_caller.BankCaller[Dispute, Read, View, Verdict]):
     def _moves_money(self, row: Dispute, step: Read) -> bool:
         return False
 
-    def _attempts(self, asked: Sequence[Asked[Dispute, Read]]) -> list[PaymentAttempt]:
+    def _attempts(self, asked: Sequence[Asked[Dispute, Read]]) -> list[prepared.Row]:
         return [
-            PaymentAttempt(
-                payment=each.row.payment,
+            prepared.row(
+                PaymentAttempt,
+                payment_id=each.row.payment_id,
                 phase=PaymentAttempt.Phase.DISPUTE_READ,
                 card_no=each.row.payment.card_no,
                 worker=self._worker,

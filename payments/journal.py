@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from outbox import journals, prepared
-from payments.gateways.base import Answer, Outcome
+from payments.gateways.base import Answer, Body, Outcome
 from payments.models import PaymentAttempt
 
 # Outcomes after which the bank has certainly not executed anything under the key.
@@ -28,6 +28,15 @@ coalesce(
     given.request
 )
 """
+
+
+class Opened(NamedTuple):
+    """A call's row in the journal, and what goes out."""
+
+    id: int
+    phase: str
+    key: str
+    request: Body
 
 
 class Use(NamedTuple):
@@ -87,11 +96,13 @@ def key_use(uses: Sequence[Use]) -> KeyUse | None:
     )
 
 
-def open_all(attempts: Sequence[PaymentAttempt]) -> None:
+def open_all(rows: Sequence[prepared.Row]) -> list[Opened]:
     """Write these rows, before any of the calls is made. A key that went out before goes out with the body it had."""
-    written = journals.open_all(PaymentAttempt, (prepared.row_of(each) for each in attempts), request=_REQUEST)
-    for attempt, (number, request) in zip(attempts, written, strict=True):
-        attempt.pk, attempt.request = number, request
+    written = journals.open_all(PaymentAttempt, rows, request=_REQUEST)
+    return [
+        Opened(id=number, phase=row["phase"], key=row["key"], request=request)
+        for row, (number, request) in zip(rows, written, strict=True)
+    ]
 
 
 def close(answers: Sequence[tuple[int, Answer, bool]]) -> None:

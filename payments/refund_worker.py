@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from outbox import prepared
 from outbox.crash_points import calling, crash_point
 from outbox.events import DomainEvent
 from outbox.worker import Engine
@@ -63,7 +64,7 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
 
     # --- call -------------------------------------------------------------------------------------
 
-    def _attempts(self, asked: Sequence[Asked[Refund, Phase]]) -> list[PaymentAttempt]:
+    def _attempts(self, asked: Sequence[Asked[Refund, Phase]]) -> list[prepared.Row]:
         payments = Refund.objects.select_related("payment").in_bulk([each.row.pk for each in asked])
         attempts = []
         for each in asked:
@@ -78,9 +79,10 @@ class RefundCaller(bank_caller.BankCaller[Refund, Phase, View, Verdict]):
                     intent_id=payment.intent_id, refund=str(refund.public_id), amount=refund.amount
                 )
             attempts.append(
-                PaymentAttempt(
-                    payment=payment,
-                    refund=refund,
+                prepared.row(
+                    PaymentAttempt,
+                    payment_id=payment.pk,
+                    refund_id=refund.pk,
                     phase=each.step,
                     key=key,
                     request=body,

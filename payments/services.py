@@ -58,11 +58,15 @@ def insertion(parameter: str, *, source: str, order_id: str, reference: str) -> 
     )
 
 
+_RELEASE = b"""
+UPDATE payments_payment SET due_at = statement_timestamp()
+WHERE order_id = ANY (%(orders)s::bigint[]) AND status = 'unprocessed' AND due_at IS NULL AND blocked_reason = ''
+"""
+
+
 def release(*, order_ids: Iterable[int]) -> None:
     """Let the workers charge these orders. Repeating it changes nothing."""
-    Payment.objects.filter(
-        order_id__in=order_ids, status=Payment.Status.UNPROCESSED, due_at__isnull=True, blocked_reason=""
-    ).update(due_at=Now())
+    prepared.run(_RELEASE, {"orders": prepared.numbers(order_ids)})
     claims.ring(Payment)
 
 

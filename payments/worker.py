@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 
-from outbox import claims
+from outbox import claims, prepared
 from outbox.crash_points import calling, crash_point
 from outbox.events import DomainEvent
 from outbox.worker import Engine
@@ -83,14 +83,15 @@ class PaymentCaller(bank_caller.BankCaller[Payment, Call, View, Verdict]):
             crash_point("P1")
         return calls
 
-    def _attempts(self, asked: Sequence[Asked[Payment, Call]]) -> list[PaymentAttempt]:
+    def _attempts(self, asked: Sequence[Asked[Payment, Call]]) -> list[prepared.Row]:
         renewed = [each.row for each in asked if each.step.renew]
         for row in renewed:
             row.generation += 1
         claims.note(renewed, "generation")
         return [
-            PaymentAttempt(
-                payment=each.row,
+            prepared.row(
+                PaymentAttempt,
+                payment_id=each.row.pk,
                 phase=each.step.phase,
                 key=self._key(each.row, each.step.phase),
                 request=self._body(each.row, each.step.phase),

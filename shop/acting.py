@@ -96,7 +96,7 @@ UPDATE shop_order SET
     updated_at = statement_timestamp()
 FROM json_to_recordset(%(steps)s::json)
     AS step (order_id bigint, status text, process jsonb, starts boolean, stops boolean)
-WHERE shop_order.id = step.order_id
+WHERE shop_order.id = ANY (%(orders)s::bigint[]) AND shop_order.id = step.order_id
 """
 
 
@@ -131,7 +131,8 @@ def _save(steps: Sequence[Decided]) -> None:
         }
         for each in steps
     )
-    prepared.run(_SAVE, {"steps": taken, "minutes": str(settings.HOLD_MINUTES)})
+    orders = prepared.numbers(each.order.pk for each in steps)
+    prepared.run(_SAVE, {"orders": orders, "steps": taken, "minutes": str(settings.HOLD_MINUTES)})
 
 
 _LINES = b"""
