@@ -1,4 +1,4 @@
-"""What an old transaction makes of work elsewhere: blocks, unlike times, do not depend on the machine."""
+"""What PostgreSQL looked at: blocks and scans, unlike times, do not depend on the machine."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +26,13 @@ def counting_blocks(table: str) -> Iterator[Callable[[], int]]:
     """How many blocks of that table and its indexes were looked at."""
     before = _looked_at(table)
     yield lambda: _looked_at(table) - before
+
+
+def scans(*names: str) -> dict[str, int]:
+    """How often this transaction has scanned these indexes, and these tables from end to end."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name, pg_stat_get_xact_numscans(name::regclass) FROM unnest(%s::text[]) AS name", [list(names)])
+        return dict(cursor.fetchall())
 
 
 def _looked_at(table: str) -> int:

@@ -15,6 +15,7 @@ from payments.models import Payment
 from shop.models import Order, Product
 from shop.velocity import Pace, paces
 from tests.integration.orders import offer, place
+from tests.snapshots import scans
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,8 +120,7 @@ def test_a_whole_batch_is_read_at_once_through_the_indexes(lamp: Product) -> Non
         read = paces(orders)
         cursor.execute(_RUN)
         ((after,),) = cursor.fetchall()
-        cursor.execute(_SCANS)
-        scans = dict(cursor.fetchall())
+        scanned = scans("order_by_sender", "order_by_destination", "shop_order")
     assert [read[order.pk] for order in orders] == [
         *[Pace()] * 2,
         Pace(busy_email=True),
@@ -128,12 +128,8 @@ def test_a_whole_batch_is_read_at_once_through_the_indexes(lamp: Product) -> Non
         Pace(busy_address=True),
     ]
     assert after == before + 1
-    assert scans == {"order_by_sender": 6, "order_by_destination": 6, "shop_order": 0}
+    assert scanned == {"order_by_sender": 6, "order_by_destination": 6, "shop_order": 0}
 
 
-# Prepared statements that this connection has run; and what its transaction has read, by index and from end to end.
+# Prepared statements that this connection has run.
 _RUN = "SELECT coalesce(sum(generic_plans + custom_plans), 0) FROM pg_prepared_statements"
-_SCANS = """
-SELECT name, pg_stat_get_xact_numscans(name::regclass)
-FROM unnest(ARRAY['order_by_sender', 'order_by_destination', 'shop_order']) AS name
-"""

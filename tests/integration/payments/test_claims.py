@@ -13,6 +13,7 @@ from outbox import claims
 from outbox.claims import ClaimLost, Result
 from payments.models import Payment
 from tests.integration.payments.scene import Scene
+from tests.snapshots import scans
 from tests.threads import together
 
 LEASE = dt.timedelta(minutes=5)
@@ -62,6 +63,18 @@ def test_only_the_holder_writes_a_result(scene: Scene) -> None:
     with pytest.raises(ClaimLost):
         finish(holder)  # nor twice
     assert Payment.objects.get().status == Status.UNKNOWN
+
+
+def test_a_result_looks_at_no_other_rows(scene: Scene) -> None:
+    for _ in range(300):
+        scene.payment()
+    (row,) = claim(limit=1)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE payments_payment")
+    with transaction.atomic():
+        claims.note([row], "intent_id")
+        claims.finish([Result(row=row, status=Status.UNKNOWN, seen=row.nudges, due_in=LEASE)])
+        assert scans("payments_payment") == {"payments_payment": 0}
 
 
 def test_one_lost_claim_takes_no_other_with_it(scene: Scene) -> None:
