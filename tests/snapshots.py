@@ -30,8 +30,9 @@ def counting_blocks(table: str) -> Iterator[Callable[[], int]]:
 
 def scans(*names: str) -> dict[str, int]:
     """How often this transaction has scanned these indexes, and these tables from end to end."""
+    query = "SELECT name, pg_stat_get_xact_numscans(name::regclass) FROM unnest(%s::text[]) AS name"
     with connection.cursor() as cursor:
-        cursor.execute("SELECT name, pg_stat_get_xact_numscans(name::regclass) FROM unnest(%s::text[]) AS name", [list(names)])
+        cursor.execute(query, [list(names)])
         return dict(cursor.fetchall())
 
 
