@@ -19,9 +19,10 @@ from typing import Any, Self, TypeVar
 _CHUNK = 65536
 # Codes of requests that stand where a start-up message would: both are answered by a single byte.
 _ENCRYPTION = {80877103, 80877104}
-# A statement that changes a table, and the tag with which the server says that it has changed rows.
+# A statement that changes a table, and the tag with which the server says that it has changed rows: that of the whole,
+# which may be a SELECT from what it has changed on the way.
 _CHANGE = re.compile(rb'\b(INSERT INTO|UPDATE|DELETE FROM)\s+"?(?!SET\b|OF\b|SKIP\b)(\w+)', re.IGNORECASE)
-_CHANGED = re.compile(rb"(INSERT \d+|UPDATE|DELETE|MERGE) [1-9]")
+_CHANGED = re.compile(rb"(INSERT \d+|UPDATE|DELETE|MERGE|SELECT) [1-9]")
 T = TypeVar("T")
 
 
@@ -74,6 +75,7 @@ class _Link:
         self.is_cut = False
         self.backend = 0
         self.statement, self.tag = b"", b""
+        self.prepared: dict[bytes, bytes] = {}
         self.changes: list[str] = []
         self.requests = _Messages(untyped=1)
         self.answers = _Messages(untyped=0)
@@ -104,8 +106,15 @@ class _Link:
         for kind, body in self.requests.feed(data):
             if not kind and struct.unpack_from("!I", body)[0] in _ENCRYPTION:
                 self.answers.single_bytes += 1
-            if kind in (b"Q", b"P"):  # a simple query, or the Parse of an extended one, whose name comes first
-                self.statement = body.split(b"\0")[1 if kind == b"P" else 0]
+            match kind:
+                case b"Q":  # a simple query
+                    self.statement = body.rstrip(b"\0")
+                case b"P":  # an extended one is parsed once under a name
+                    name, statement = body.split(b"\0")[:2]
+                    self.prepared[name] = statement
+                case b"B":  # and then bound under that name, as often as it runs, to a portal
+                    _, name = body.split(b"\0")[:2]
+                    self.statement = self.prepared[name]
 
     def _answered(self, data: bytes) -> None:
         for kind, body in self.answers.feed(data):

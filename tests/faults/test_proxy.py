@@ -142,6 +142,26 @@ def test_a_commit_sent_as_an_extended_query_is_lost_too(postgres: Proxy) -> None
         assert postgres.lost_commits.acquire(timeout=5)
 
 
+def test_a_statement_is_known_again_that_was_prepared_before(postgres: Proxy) -> None:
+    """Also one that changes rows on the way to what it selects."""
+    seen: list[Commit] = []
+
+    def is_lost(commit: Commit) -> bool:
+        seen.append(commit)
+        return False
+
+    write, read = "INSERT INTO mine VALUES (%s)", "SELECT x FROM mine FOR UPDATE"
+    both = "WITH gone AS (DELETE FROM mine RETURNING x) SELECT x FROM gone"
+    with session(postgres, sslmode="disable") as losing:
+        losing.autocommit = True
+        losing.execute("CREATE TEMPORARY TABLE mine (x int)")
+        postgres.lose_commits(is_lost)
+        for number in range(2):
+            for statement, given in ((write, [number]), (read, None), (both, None)):
+                losing.execute(statement, given, prepare=True)
+    assert [commit.kind for commit in seen] == [("INSERT INTO mine",), ("DELETE FROM mine",)] * 2
+
+
 def test_commits_are_chosen_by_what_they_have_changed(postgres: Proxy) -> None:
     """Not those of a transaction that only reads, changes no row or is rolled back, but a single statement's."""
     seen: list[Commit] = []
