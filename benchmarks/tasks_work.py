@@ -192,7 +192,7 @@ def flow(*, seed: int, seconds: float, most: int, done: str) -> Work:
     shoppers[0]()
     before = _sent()
     sent, over = 0, threading.Event()
-    made = [0] * SHOPPERS
+    made = [1, *[0] * (SHOPPERS - 1)]  # what is on its way by now
 
     def shop(number: int) -> None:
         while not over.is_set():

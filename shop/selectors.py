@@ -121,13 +121,14 @@ class Ordered:
 
 
 _ORDERS = f"{prepared.selection(Order)} WHERE id = ANY (%(orders)s::bigint[])".encode()
+_SHIPPING = prepared.selection(ShippingMethod).encode()
 _LINES = f"{prepared.selection(OrderLine)} WHERE order_id = ANY (%(orders)s::bigint[]) ORDER BY id".encode()
 
 
 def orders(ids: Iterable[int]) -> dict[int, Ordered]:
     """By the order's id, read for all orders at once."""
     wanted = {"orders": prepared.numbers(ids)}
-    shipping = ShippingMethod.objects.in_bulk()
+    shipping = {method.pk: method for method in prepared.read(ShippingMethod, _SHIPPING, {})}
     lines: dict[int, list[OrderLine]] = defaultdict(list)
     for line in prepared.read(OrderLine, _LINES, wanted):
         lines[line.order_id].append(line)
