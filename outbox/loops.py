@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds of the longest pause after repeated errors: a database that comes back is used within it.
 LONGEST_PAUSE = 5.0
-# Items: what a table holds that fits on one of PostgreSQL's pages, more or less.
-FEW = 50
+# Items: so few rows are read from end to end at the price of a plan.
+FEW = 500
 # Seconds between heartbeats.
 BEAT_SECONDS = 5.0
 
