@@ -11,8 +11,8 @@ from benchmarks import limits
 from benchmarks.children import Measured, Task, run
 from benchmarks.server import Server
 
-# Databases that every sweep copies: one order, the same staged many times, all that in the log, real orders, and these
-# when the order process has released their payments.
+# Databases that every sweep copies: one order, the same staged many times, all that in the log, real orders, these
+# when the order process has released their payments, and when they are paid and confirmed.
 SEEDED, STAGED, RELAYED, PLACED, DUE, SETTLED = "seeded", "staged", "relayed", "placed", "due", "settled"
 
 

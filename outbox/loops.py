@@ -79,8 +79,8 @@ class Loop:
             moved = self._ready().run_once(woken=self._woken)
             self._woken = Woken.BY_ITSELF
             self._handled += moved
-            self._plan_anew()
             metrics.ITEMS.labels(self.name).inc(moved)
+            self._plan_anew()
             self._pause = 0.0
             self._error = ""
             self._beat()
