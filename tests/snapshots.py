@@ -1,9 +1,11 @@
 """What PostgreSQL looked at: blocks and scans, unlike times, do not depend on the machine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from django.db import connection, connections
+
+from outbox import prepared
 
 
 @contextmanager
@@ -24,12 +26,20 @@ def old_snapshot() -> Iterator[None]:
 @contextmanager
 def counting_blocks(table: str) -> Iterator[Callable[[], int]]:
     """How many blocks of that table and its indexes were looked at."""
+    prepared.plan_anew()  # the connection's plans are those of the tests before
     before = _looked_at(table)
     yield lambda: _looked_at(table) - before
 
 
-def scans(*names: str) -> dict[str, int]:
+@contextmanager
+def counting_scans(*names: str) -> Iterator[Callable[[], dict[str, int]]]:
     """How often this transaction has scanned these indexes, and these tables from end to end."""
+    prepared.plan_anew()  # the connection's plans are those of the tests before
+    before = _scans(names)
+    yield lambda: {name: scans - before[name] for name, scans in _scans(names).items()}
+
+
+def _scans(names: Sequence[str]) -> dict[str, int]:
     query = "SELECT name, pg_stat_get_xact_numscans(name::regclass) FROM unnest(%s::text[]) AS name"
     with connection.cursor() as cursor:
         cursor.execute(query, [list(names)])

@@ -15,7 +15,7 @@ from payments.models import Payment
 from shop.models import Order, Product
 from shop.velocity import Pace, paces
 from tests.integration.orders import offer, place
-from tests.snapshots import scans
+from tests.snapshots import counting_scans
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -115,12 +115,13 @@ def test_a_whole_batch_is_read_at_once_through_the_indexes(lamp: Product) -> Non
     orders = [of(lamp, "ada@example.org") for _ in range(3)] + [to(lamp, "Harbour Street 1") for _ in range(3)]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # six rows are read from end to end otherwise
-        cursor.execute(_RUN)
-        ((before,),) = cursor.fetchall()
-        read = paces(orders)
-        cursor.execute(_RUN)
-        ((after,),) = cursor.fetchall()
-        scanned = scans("order_by_sender", "order_by_destination", "shop_order")
+        with counting_scans("order_by_sender", "order_by_destination", "shop_order") as count:
+            cursor.execute(_RUN)
+            ((before,),) = cursor.fetchall()
+            read = paces(orders)
+            cursor.execute(_RUN)
+            ((after,),) = cursor.fetchall()
+            scanned = count()
     assert [read[order.pk] for order in orders] == [
         *[Pace()] * 2,
         Pace(busy_email=True),
