@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from outbox import prepared
 from payments.models import Payment, Refund
-from shop.models import Order, OrderLine, Product, Shipment, ShippingMethod, Stock
+from shop.models import Order, OrderLine, Product, Screening, Shipment, ShippingMethod, Stock
 from shop.services import CartLine
 
 
@@ -165,6 +165,13 @@ def money_back(order: Order) -> MoneyBack:
         on_its_way=sum(amount for status, amount in refunds if status in _ON_ITS_WAY),
         is_failed=bool(refunds) and refunds[-1][0] == Refund.Status.FAILED,
     )
+
+
+def awaits_screening(order: Order) -> bool:
+    """Whether a service outside is asked, whose answer alone decides about the order: no person has to."""
+    if order.status != Order.Status.UNDER_REVIEW:
+        return False
+    return Screening.objects.filter(order=order, decides=True).exclude(status__in=Screening.FINAL).exists()
 
 
 def shipment_of(order: Order) -> Shipment | None:

@@ -71,8 +71,11 @@ def may_cancel(order: Order) -> bool:
     return _Order(order.status) in CANCELLABLE
 
 
-def describe(*, order: Order, payment: Payment | None, back: MoneyBack = _NO_MONEY_BACK) -> Words:
-    """The words for this order; `payment` is None for one that was sold out."""
+def describe(
+    *, order: Order, payment: Payment | None, back: MoneyBack = _NO_MONEY_BACK, awaits_screening: bool = False
+) -> Words:
+    """The words for this order; `payment` is None for one that was sold out, and `awaits_screening` says that no
+    person is needed to go on with a review."""
     if payment is None:
         return _sold_out()
     if order.status in _ENDED:
@@ -82,7 +85,7 @@ def describe(*, order: Order, payment: Payment | None, back: MoneyBack = _NO_MON
     if payment.status == _Pay.SUCCEEDED:
         words = _cancelling_paid(order) if _is_being_cancelled(order) else _paid(_Order(order.status))
         return _with_refunds(words, payment, back)
-    return _unpaid(order, payment)
+    return _unpaid(order, payment, awaits_screening=awaits_screening)
 
 
 def _sold_out() -> Words:
@@ -231,7 +234,7 @@ def _paid(status: Order.Status) -> Words:
 # --- not paid yet ---------------------------------------------------------------------------------
 
 
-def _unpaid(order: Order, payment: Payment) -> Words:
+def _unpaid(order: Order, payment: Payment, *, awaits_screening: bool) -> Words:
     status = _Order(order.status)
     if status == _Order.CANCELLING or payment.status in (_Pay.CANCELING, *_WITHOUT_MONEY):
         return _cancelling_unpaid(order, payment)
@@ -255,7 +258,7 @@ def _unpaid(order: Order, payment: Payment) -> Words:
             text="We take a closer look at it before anything is charged; your goods are reserved meanwhile. "
             "This page tells you how it goes on.",
             tone=Tone.CALM,
-            poll=Poll.LATER,
+            poll=Poll.SOON if awaits_screening else Poll.LATER,
             reached=_PLACED,
         )
     if payment.status == _Pay.PROCESSING or status != _Order.PLACED:

@@ -22,7 +22,7 @@ from shop.process_managers import SHOPPER, NotPossible
 from shop.selectors import MoneyBack
 from shop.views import errors
 from shop.views.cards import card_field
-from shop.views.order_words import PROGRESS, describe, may_cancel
+from shop.views.order_words import PROGRESS, Words, describe, may_cancel
 
 # What the bank appends to the address that it sends customers back to (docs.stripe.com/payments/3d-secure).
 BANK_PARAMETERS = ("payment_intent", "redirect_status")
@@ -49,10 +49,12 @@ def order(request: HttpRequest, token: str) -> HttpResponse:
     if all(name in request.GET for name in BANK_PARAMETERS):
         return _back_from_bank(request, found, payment)
     back = selectors.money_back(found)
-    etag = _etag(found, payment, back)
+    awaits_screening = selectors.awaits_screening(found)
+    words = describe(order=found, payment=payment, back=back, awaits_screening=awaits_screening)
+    etag = _etag(found, payment, back, words)
     response: HttpResponse | None = get_conditional_response(request, etag=etag)
     if response is None:
-        response = render(request, "shop/order.html", _context(found, payment, back, etag))
+        response = render(request, "shop/order.html", _context(found, payment, back, words, etag))
     response["ETag"] = etag
     response["Cache-Control"] = "private, no-store"
     response["X-Robots-Tag"] = "noindex, nofollow"
@@ -105,17 +107,16 @@ def _another_card(request: HttpRequest, order: Order) -> HttpResponse:
     return redirect(order)
 
 
-def _etag(order: Order, payment: Payment | None, back: MoneyBack) -> str:
+def _etag(order: Order, payment: Payment | None, back: MoneyBack, words: Words) -> str:
     """Changes whenever anything on the page does."""
-    parts = [order.pk, order.version, order.status, back]
+    parts = [order.pk, order.version, order.status, back, words]
     if payment is not None:
         parts += [payment.status, payment.card_no, payment.failure_code, payment.action_url]
         parts += [bool(payment.blocked_reason), payment.attempts > 0]
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 
-def _context(order: Order, payment: Payment | None, back: MoneyBack, etag: str) -> dict[str, object]:
-    words = describe(order=order, payment=payment, back=back)
+def _context(order: Order, payment: Payment | None, back: MoneyBack, words: Words, etag: str) -> dict[str, object]:
     steps = [
         (label, "done" if number <= words.reached else "next" if number == words.reached + 1 else "open")
         for number, label in enumerate(PROGRESS, start=1)

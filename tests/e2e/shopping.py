@@ -57,9 +57,9 @@ def order(page: Page, store: LocalStore, *, slug: str = "enamel-mug", quantity: 
     return page.url
 
 
-def sees(page: Page, headline: str, *, timeout: float = SETTLES) -> None:
-    """The page says so at its top, as soon as everybody has done their part (milliseconds)."""
-    expect(page.get_by_role("heading", level=1)).to_have_text(headline, timeout=timeout)
+def sees(page: Page, headline: str) -> None:
+    """The page says so at its top, as soon as everybody has done their part."""
+    expect(page.get_by_role("heading", level=1)).to_have_text(headline, timeout=SETTLES)
 
 
 def cancel(page: Page) -> None:

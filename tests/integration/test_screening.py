@@ -26,6 +26,7 @@ from shop.decisions import cancel_order, review_order
 from shop.models import Concern, Order, OrderLine, Screening
 from shop.process_managers import NotPossible
 from shop.screening_worker import make_engine
+from shop.selectors import awaits_screening
 from tests.database_url import database_url
 from tests.integration.orders import offer, place
 from tests.sandbox_process import SandboxProcess
@@ -164,6 +165,7 @@ def test_what_is_rejected_anyway_is_not_asked(world: SandboxProcess) -> None:
 def test_beside_another_reason_it_only_informs(world: SandboxProcess, postal_code: str, result: str) -> None:
     screening = waiting(price=300_000, postal_code=postal_code)
     assert Event.objects.get(type="OrderUnderReview").payload["reasons"] == ["amount_unusual", "screening"]
+    assert not awaits_screening(screening.order)
     sweep(seconds=30)
     assert standing(screening) == (result, "under_review")
     assert decisions() == []
@@ -240,9 +242,11 @@ def test_it_is_given_up_and_left_to_a_person(world: SandboxProcess, settings: An
     time_passes(minutes=settings.SCREENING_PATIENCE_MINUTES - 2)
     ask()
     assert standing(screening) == ("pending", "under_review")
+    assert awaits_screening(screening.order)
     time_passes(minutes=3)
     ask()
     assert standing(screening) == ("unanswered", "under_review")
+    assert not awaits_screening(screening.order)
     concern = Concern.objects.get(order=screening.order)
     assert (concern.kind, concern.resolved_at) == ("screening_unanswered", None)
     assert decisions() == []

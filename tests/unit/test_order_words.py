@@ -46,6 +46,12 @@ def test_unknown_says_that_we_confirm_and_nobody_pays_twice() -> None:
     assert said.text.endswith("You will not be charged twice: please do not pay again.")
 
 
+def test_an_answer_that_needs_no_person_is_asked_for_soon() -> None:
+    order, payment = Order(status=Status.UNDER_REVIEW), Payment(status=Pay.UNPROCESSED)
+    assert describe(order=order, payment=payment).poll is Poll.LATER
+    assert describe(order=order, payment=payment, awaits_screening=True).poll is Poll.SOON
+
+
 def test_sold_out_says_that_nothing_was_charged() -> None:
     said = describe(order=Order(status=Status.CANCELLED, process={"unavailable": [1]}), payment=None)
     assert (said.headline, said.poll, said.stopped) == ("Sold out", Poll.NEVER, True)
