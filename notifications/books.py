@@ -142,8 +142,8 @@ def mails_are_written() -> Iterable[Difference]:
           )
           AND NOT EXISTS (
               SELECT FROM outbox_decision AS d
-              WHERE d.subject = 'outbox.subscription' AND d.subject_id = 'messages' AND d.kind = 'skip'
-                AND d.before LIKE '%' || e.id
+              WHERE d.subject = 'outbox.parkedevent' AND d.kind = 'skip'
+                AND d.before LIKE '% for messages at % ' || e.id
           )
         """,
     )

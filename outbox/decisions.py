@@ -71,5 +71,9 @@ def about(row: models.Model, *, story: object = "") -> QuerySet[Decision]:
     """The decisions of the row's story, or where it has none, those about the row; the newest first."""
     if story:
         return Decision.objects.filter(aggregateid=str(story)).order_by("-id")
-    subject, subject_id = subject_of(row)
+    return naming(*subject_of(row))
+
+
+def naming(subject: str, subject_id: str) -> QuerySet[Decision]:
+    """The decisions about that row, which may be gone since; the newest first."""
     return Decision.objects.filter(subject=subject, subject_id=subject_id).order_by("-id")

@@ -50,7 +50,7 @@ def _post(request: HttpRequest, subject: Subject[Any], operation: Operation[Any]
     row = _row(subject, pk)
     token = _token(request.POST.get("token", ""))
     if row is None or token is None:
-        return _already(request, subject, pk, token) or _gone(request, subject)
+        return _already(request, subject, pk, token) or _gone(request, subject, pk)
     form = operation.form(row, request.POST)
     if not form.is_valid():
         return _already(request, subject, pk, token) or _page(request, subject, operation, pk, form=form, status=422)
@@ -64,7 +64,7 @@ def _post(request: HttpRequest, subject: Subject[Any], operation: Operation[Any]
     except Overtaken as overtaken:
         return _page(request, subject, operation, pk, overtaken=overtaken, status=409)
     except Gone:
-        return _gone(request, subject, row)
+        return _gone(request, subject, pk)
     except Refused as refused:
         return _page(request, subject, operation, pk, refused=str(refused), status=409)
     messages.success(request, done)
@@ -82,9 +82,8 @@ def _repeated(request: HttpRequest, subject: Subject[Any], pk: str, decision: De
     return redirect(_back(request, subject, pk))
 
 
-def _gone(request: HttpRequest, subject: Subject[Any], row: Any = None) -> HttpResponse:
-    """`row` as it was a moment ago, where it was still seen: its story knows who took it away."""
-    last = decisions.about(row, story=subject.story(row)).first() if row is not None else None
+def _gone(request: HttpRequest, subject: Subject[Any], pk: str) -> HttpResponse:
+    last = decisions.naming(subject.label, pk).first()
     who = f" {_told(last)}" if last else ""
     messages.warning(request, f"This is no longer there: somebody has dealt with it.{who}")
     return redirect(_changelist(subject))
@@ -110,7 +109,7 @@ def _page(
 ) -> HttpResponse:
     row = _row(subject, pk)
     if row is None:
-        return _gone(request, subject)
+        return _gone(request, subject, pk)
     refused = refused or operation.refusal(row, actor=context.current().actor)
     return render(
         request,

@@ -109,11 +109,11 @@ def _decide(*, subscription: str, position: int, kind: str, after: str, actor: s
         )
     decisions.record(
         kind=kind,
-        about=row,
+        about=parked,
         story=parked.aggregateid,
         actor=actor,
         reason=reason,
-        before=f"{parked.status} at {position}: {parked.type} {parked.id}",
+        before=f"{parked.status} for {subscription} at {position}: {parked.type} {parked.id}",
         after=after,
     )
     return parked

@@ -8,6 +8,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import InternalError
 
+from outbox import parking
+from outbox.models import Envelope, Event, ParkedEvent
 from tests.integration.settled_store import Json, Store, check, drop_constraint, execute, found
 
 
@@ -431,6 +433,30 @@ def test_purged_events_are_not_missed(books: Store) -> None:
     assert status == 0
     remarks = {remark for each in answer["checks"] for remark in each["remarks"]}
     assert any("were purged" in remark for remark in remarks)
+
+
+def test_a_mail_that_a_person_has_given_up_is_not_missed(books: Store) -> None:
+    """What others gave up, or of another event, excuses nothing: the decision names the event and its reader."""
+    execute(BROKEN["a mail that was never written"][0].format(**vars(books)))
+    event = Event.objects.get(aggregateid=str(books.sold_out), type="InventoryUnavailable")
+    missing = {("Q4", "the mail for an event", str(books.sold_out))}
+    _given_up(event, reader="order-process")
+    _given_up(Event.objects.exclude(pk=event.pk)[0], reader="messages")
+    assert found(check("--invariant", "Q4")[1]) == missing
+    _given_up(event, reader="messages")
+    assert found(check("--invariant", "Q4")[1]) == set()
+
+
+def _given_up(event: Event, *, reader: str) -> None:
+    envelope = {field.attname: getattr(event, field.attname) for field in Envelope._meta.fields}
+    ParkedEvent.objects.create(
+        **envelope,
+        subscription_id=reader,
+        position=event.position,
+        created_at=event.created_at,
+        status=ParkedEvent.Status.WAITING,
+    )
+    parking.skip(subscription=reader, position=event.position, actor="operator:olga", reason="told by telephone")
 
 
 def test_what_waits_for_a_person_is_a_note(books: Store) -> None:

@@ -2,6 +2,7 @@
 
 import html
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,20 @@ def test_of_two_at_once_the_second_reads_who_was_first(label: str, name: str) ->
         assert answer.status_code == 409
     assert winner in said(answer)
     assert WHY in said(answer)
+
+
+def test_who_comes_when_the_row_is_gone_reads_who_was_first() -> None:
+    scenario = SCENARIOS["outbox.parkedevent", "skip"]
+    row = scenario.prepare()
+    olga, omar = Operator(scenario.group), Operator(scenario.group)
+    first, second = (each.form(row, "skip").filled({"reason": WHY}) for each in (olga, omar))
+    olga.send(row, "skip", first)
+    for ask in (partial(omar.send, row, "skip", second), partial(omar.look, row, "skip")):
+        answer: Any = ask()
+        assert answer.status_code == 302
+        page = said(omar.client.get(answer["Location"]))
+        assert olga.actor in page
+        assert WHY in page
 
 
 def test_a_worker_in_the_middle_asks_the_person_again() -> None:

@@ -92,9 +92,9 @@ def test_tries_are_bounded_then_a_person_decides(fragile: Fragile) -> None:
     with pytest.raises(parking.NotParked, match="somebody may have resolved it"):
         parking.skip(subscription="fragile", position=1, actor="omar", reason="me too")
     decision = Decision.objects.get()
-    assert (decision.kind, decision.subject_id, decision.actor) == ("skip", "fragile", "olga")
+    assert (decision.kind, decision.subject, decision.actor) == ("skip", "outbox.parkedevent", "olga")
     assert decision.reason == "known to be broken"
-    assert decision.before.startswith("waiting at 1: ")
+    assert decision.before.startswith("waiting for fragile at 1: ")
 
 
 def test_a_person_retries(fragile: Fragile) -> None:
