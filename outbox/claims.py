@@ -125,14 +125,8 @@ _COUNT = "SELECT count(*) FROM ({due} LIMIT %(limit)s::bigint) AS due"
 _HELD = """
 SELECT {columns} FROM {table} AS claimed WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
 """
-_WRITE = """
-UPDATE {table} AS claimed SET {assignments}
-FROM {given}
-WHERE claimed.id = ANY (%(ids)s::bigint[]) AND claimed.id = given.id AND claimed.token = given.token
-RETURNING claimed.id, claimed.due_at <= statement_timestamp()
-"""
 _LATER = """
-CASE WHEN given.status = ANY (%(nudged)s::text[]) AND given.blocked_reason = '' AND claimed.nudges > given.seen
+CASE WHEN given.status = ANY (%(nudged)s::text[]) AND given.blocked_reason = '' AND stored.nudges > given.seen
     THEN statement_timestamp()
     ELSE coalesce(given.due_at, statement_timestamp() + make_interval(secs => given.due_in))
 END
@@ -278,31 +272,28 @@ def _fence(row: Claimable) -> prepared.Row:
 def _finishing(model: type[Claimable], fields: tuple[str, ...]) -> bytes:
     since = {
         column: f"CASE WHEN given.status = ANY ('{{{','.join(sorted(statuses))}}}'::text[]) "
-        f"THEN coalesce(claimed.{column}, statement_timestamp()) END"
+        f"THEN coalesce(stored.{column}, statement_timestamp()) END"
         for column, statuses in model.TIMES.items()
     }
     told = {name: f"given.{name}" for name in ("status", "blocked_reason", *fields)}
-    given = prepared.given_columns(
-        model, "rows", ("id", "token", "due_at", *told), seen="bigint", due_in="double precision"
-    )
-    return _writing(model, given, {"token": "NULL", "claimed_by": "''", "due_at": _LATER, **told, **since})
+    assigned = {"token": "NULL", "claimed_by": "''", "due_at": _LATER, **told, **since}
+    return _writing(model, assigned, ("due_at", *told), seen="bigint", due_in="double precision")
 
 
 @functools.cache
 def _noting(model: type[Claimable], columns: tuple[str, ...]) -> bytes:
-    given = prepared.given_columns(model, "rows", ("id", "token", *columns))
-    return _writing(model, given, {name: f"given.{name}" for name in columns})
+    return _writing(model, {name: f"given.{name}" for name in columns}, columns)
 
 
-def _writing(model: type[Claimable], given: str, values: Mapping[str, str]) -> bytes:
-    assignments = ", ".join(f"{column} = {value}" for column, value in values.items())
-    return _WRITE.format(table=model._meta.db_table, assignments=assignments, given=given).encode()
+def _writing(model: type[Claimable], assigned: Mapping[str, str], columns: Iterable[str], **more: str) -> bytes:
+    change = prepared.change(model, assigned, ("token", *columns), **more)
+    return f"""{change} AND stored.token = given.token
+    RETURNING stored.id, stored.due_at <= statement_timestamp()""".encode()
 
 
 def _write(statement: bytes, rows: Sequence[Claimable], columns: Iterable[prepared.Row], **more: list[str]) -> None:
     """Raises ClaimLost for those rows that were not written."""
-    ids = prepared.numbers(row.pk for row in rows)
-    written = prepared.run(statement, {"ids": ids, "rows": prepared.as_json(columns), **more})
+    written = prepared.run(statement, {**prepared.changes(columns), **more})
     pks = {pk for pk, _ in written}
     if lost := [row for row in rows if row.pk not in pks]:
         claims = ", ".join(f"{row.pk} of {row.claimed_by}" for row in lost)

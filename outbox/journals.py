@@ -27,15 +27,11 @@ def close_all(model: type[models.Model], told: Sequence[prepared.Row]) -> None:
     """Write what calls came to: an id and the same further columns each. A row that is closed already (a lost
     acknowledgement) stays as it is."""
     if told:
-        ids = prepared.numbers(row["id"] for row in told)
-        prepared.run(_closing(model, tuple(told[0])), {"ids": ids, "told": prepared.as_json(told)})
+        prepared.run(_closing(model, tuple(told[0])), prepared.changes(told))
 
 
 @functools.cache
 def _closing(model: type[models.Model], columns: tuple[str, ...]) -> bytes:
-    told = ", ".join(f"{column} = given.{column}" for column in columns if column != "id")
-    return f"""
-    UPDATE {model._meta.db_table} AS journal SET finished_at = statement_timestamp(), {told}
-    FROM {prepared.given_columns(model, "told", columns)}
-    WHERE journal.id = ANY (%(ids)s::bigint[]) AND journal.id = given.id AND journal.finished_at IS NULL
-    """.encode()  # noqa: S608 - names of our own
+    told = [column for column in columns if column != "id"]
+    assigned = {"finished_at": "statement_timestamp()", **{column: f"given.{column}" for column in told}}
+    return f"{prepared.change(model, assigned, told)} AND stored.finished_at IS NULL".encode()

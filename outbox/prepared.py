@@ -71,18 +71,32 @@ def given(model: type[models.Model], parameter: str) -> str:
     return f"json_populate_recordset(NULL::{table}, %({parameter})s::json) WITH ORDINALITY AS given"
 
 
-def given_columns(model: type[models.Model], parameter: str, columns: Iterable[str], **more: str) -> str:
-    """As `given`, of these columns alone, and with `more` of which the model knows nothing, by their types."""
-    types = {column: model._meta.get_field(column).db_type(connection) for column in columns} | more
-    listed = ", ".join(f"{column} {type_}" for column, type_ in types.items())
-    return f"json_to_recordset(%({parameter})s::json) AS given ({listed})"
-
-
 def insertion(model: type[models.Model], source: str, **computed: str) -> str:
     """SQL that inserts rows called `given` from `source`; `computed` are columns with an expression of their own."""
     columns = _defaults(model)
     values = ", ".join(computed.get(column, f"given.{column}") for column in columns)
     return f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {values} FROM {source}"  # noqa: S608
+
+
+def change(model: type[models.Model], assignments: Mapping[str, str], columns: Iterable[str], **more: str) -> str:
+    """SQL that assigns to the `stored` rows of what `changes` are `given`; a further condition may follow with AND.
+    Given are their `id`, these columns, and `more` of which the model knows nothing, by their types.
+
+    The ids are given once more as an array: of JSON the planner expects so many rows that it would rather read the
+    whole table (docs/decisions/0021-plans-follow-the-tables.md).
+    """
+    types = {column: model._meta.get_field(column).db_type(connection) for column in ("id", *columns)} | more
+    given = ", ".join(f"{column} {type_}" for column, type_ in types.items())
+    assigned = ", ".join(f"{column} = {value}" for column, value in assignments.items())
+    return f"""UPDATE {model._meta.db_table} AS stored SET {assigned}
+    FROM json_to_recordset(%(changes)s::json) AS given ({given})
+    WHERE stored.id = ANY (%(changed)s::bigint[]) AND stored.id = given.id"""  # noqa: S608 - names of our own
+
+
+def changes(rows: Iterable[Row]) -> dict[str, str | list[str]]:
+    """The parameters that `change` takes."""
+    rows = list(rows)
+    return {"changes": as_json(rows), "changed": numbers(row["id"] for row in rows)}
 
 
 def columns(model: type[models.Model], alias: str) -> str:

@@ -4,6 +4,7 @@ many orders carried out together.
 Lock order: cursor → order → screening → stock → payment → refund. Every function needs a transaction.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -84,20 +85,10 @@ def decided(
     )
 
 
-_SAVE = b"""
-UPDATE shop_order SET
-    status = step.status,
-    process = step.process,
-    hold_until = CASE
-        WHEN step.starts THEN statement_timestamp() + make_interval(mins => %(minutes)s::int)
-        WHEN NOT step.stops THEN hold_until
-    END,
-    version = version + 1,
-    updated_at = statement_timestamp()
-FROM json_to_recordset(%(steps)s::json)
-    AS step (order_id bigint, status text, process jsonb, starts boolean, stops boolean)
-WHERE shop_order.id = ANY (%(orders)s::bigint[]) AND shop_order.id = step.order_id
-"""
+_HOLD_UNTIL = """CASE
+    WHEN given.starts THEN statement_timestamp() + make_interval(mins => %(minutes)s::int)
+    WHEN NOT given.stops THEN hold_until
+END"""
 
 
 def act(steps: Sequence[Decided]) -> None:
@@ -121,9 +112,9 @@ def act(steps: Sequence[Decided]) -> None:
 
 
 def _save(steps: Sequence[Decided]) -> None:
-    taken = prepared.as_json(
+    taken = prepared.changes(
         {
-            "order_id": each.order.pk,
+            "id": each.order.pk,
             "status": each.state.status,
             "process": each.state.dump(),
             "starts": Command.START_HOLD_CLOCK in each.commands,
@@ -131,8 +122,19 @@ def _save(steps: Sequence[Decided]) -> None:
         }
         for each in steps
     )
-    orders = prepared.numbers(each.order.pk for each in steps)
-    prepared.run(_SAVE, {"orders": orders, "steps": taken, "minutes": str(settings.HOLD_MINUTES)})
+    prepared.run(_saving(), {**taken, "minutes": str(settings.HOLD_MINUTES)})
+
+
+@functools.cache
+def _saving() -> bytes:
+    assigned = {
+        "status": "given.status",
+        "process": "given.process",
+        "hold_until": _HOLD_UNTIL,
+        "version": "version + 1",
+        "updated_at": "statement_timestamp()",
+    }
+    return prepared.change(Order, assigned, ("status", "process"), starts="boolean", stops="boolean").encode()
 
 
 _LINES = b"""

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import random
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from outbox.dispatcher import dispatch_once
 from outbox.models import Event
 from outbox.relay import relay_once
 from payments.models import Payment
-from shop.models import Order, Product
-from shop.velocity import Pace, paces
+from shop.models import DESTINATION, SENDER, Order, Product
+from shop.velocity import WINDOW, Pace, paces
 from tests.integration.orders import offer, place
 from tests.snapshots import counting_scans
 
@@ -109,6 +110,39 @@ def test_0_is_no_limit(lamp: Product, limits: Any) -> None:
     limits.REVIEW_ORDERS_PER_EMAIL = limits.REVIEW_ORDERS_PER_ADDRESS = 0
     orders = [place(lamp).order for _ in range(4)]
     assert set(paces(orders).values()) == {Pace()}
+
+
+def told_plainly(order: Order, *, per_email: int, per_address: int) -> Pace:
+    """What `paces` reads with one statement for a batch."""
+    orders = Order.objects.annotate(sender=SENDER, destination=DESTINATION)
+    own = orders.get(pk=order.pk)
+    before = orders.filter(created_at__gt=own.created_at - WINDOW, created_at__lte=own.created_at)
+    counted = before.exclude(process__has_key="unavailable")
+    return Pace(
+        busy_email=0 < per_email < counted.filter(sender=own.sender).count(),
+        busy_address=0 < per_address < counted.filter(destination=own.destination).count(),
+    )
+
+
+@pytest.mark.parametrize(("per_email", "per_address"), [(1, 3), (3, 1), (0, 2), (2, 0)])
+def test_it_says_what_plain_queries_say(lamp: Product, limits: Any, per_email: int, per_address: int) -> None:
+    limits.REVIEW_ORDERS_PER_EMAIL, limits.REVIEW_ORDERS_PER_ADDRESS = per_email, per_address
+    chance = random.Random(per_email * 10 + per_address)  # noqa: S311 - no secret
+    for _ in range(60):
+        order = place(
+            lamp,
+            email=chance.choice(["ada@example.org", "Ada@Example.org", "eve@example.org", "mallory@example.org"]),
+            address=chance.choice(["Elm Street 1", "elm street, 1", "Elm Street 2", "Oak Road 5", "OAK-ROAD 5"]),
+        ).order
+        if chance.random() < 0.2:
+            Order.objects.filter(pk=order.pk).update(process={"unavailable": [lamp.pk]})
+        # To the minute, so that some are exactly an hour apart, or at one moment.
+        moment = order.created_at.replace(second=0, microsecond=0) - dt.timedelta(minutes=chance.randrange(0, 180, 10))
+        Order.objects.filter(pk=order.pk).update(created_at=moment)
+    orders = list(Order.objects.all())
+    plainly = {each.pk: told_plainly(each, per_email=per_email, per_address=per_address) for each in orders}
+    assert paces(orders) == plainly
+    assert len(set(plainly.values())) == (4 if per_email and per_address else 2)
 
 
 def test_a_whole_batch_is_read_at_once_through_the_indexes(lamp: Product) -> None:
