@@ -253,7 +253,7 @@ def finish(results: Sequence[Result]) -> None:
     model = type(results[0].row)
     statement = _finishing(model, tuple(results[0].fields))
     columns = (each.columns() for each in results)
-    _write(statement, [each.row for each in results], columns, nudged=sorted(model.NUDGED))
+    _write(statement, [each.row for each in results], columns, nudged=prepared.texts(sorted(model.NUDGED)))
 
 
 def note(rows: Sequence[Claimable], *columns: str) -> None:
@@ -291,7 +291,7 @@ def _writing(model: type[Claimable], assigned: Mapping[str, str], columns: Itera
     RETURNING stored.id, stored.due_at <= statement_timestamp()""".encode()
 
 
-def _write(statement: bytes, rows: Sequence[Claimable], columns: Iterable[prepared.Row], **more: list[str]) -> None:
+def _write(statement: bytes, rows: Sequence[Claimable], columns: Iterable[prepared.Row], **more: str) -> None:
     """Raises ClaimLost for those rows that were not written."""
     written = prepared.run(statement, {**prepared.changes(columns), **more})
     pks = {pk for pk, _ in written}

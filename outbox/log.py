@@ -76,7 +76,7 @@ class Ahead:
 def ahead(name: str, *, after: int, types: Collection[str], limit: int) -> Ahead:
     """For the reader of this name, who has read everything up to `after` and holds its cursor's lock."""
     asked = {"name": name, "after": str(after), "limit": str(limit)}
-    rows = prepared.run(_AHEAD, {**asked, "types": sorted(types)})
+    rows = prepared.run(_AHEAD, {**asked, "types": prepared.texts(sorted(types))})
     head, parked, *first = rows[0]
     events = [Logged(*row[2:]) for row in rows] if first[0] is not None else []
     return Ahead(events=events, through=events[-1].position if len(events) == limit else head, parked=parked)

@@ -41,7 +41,8 @@ class NotParked(LookupError):
 
 def blocked_streams(subscription: str, streams: Sequence[str]) -> set[str]:
     """Those of the streams in which something is parked."""
-    return {stream for (stream,) in prepared.run(_BLOCKED, {"subscription": subscription, "streams": list(streams)})}
+    asked = {"subscription": subscription, "streams": prepared.texts(streams)}
+    return {stream for (stream,) in prepared.run(_BLOCKED, asked)}
 
 
 def park(subscription: str, event: Logged, *, error: str) -> None:

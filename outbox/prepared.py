@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
-import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections, models
 from django.db.models.expressions import Expression
 from django.db.models.sql import Query
 
+from outbox import wire
+
 Row = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=models.Model)
-
-# Django's own cursors put parameters into the statement's text, which cannot be prepared.
-cursor_class: type[psycopg.Cursor[tuple[Any, ...]]] = psycopg.Cursor
 
 
 @functools.cache
@@ -56,9 +54,16 @@ def as_json(rows: Iterable[Row]) -> str:
     return msgspec.json.encode(list(rows)).decode()
 
 
-def numbers(values: Iterable[int]) -> list[str]:
-    """For a parameter that is cast to an array of numbers."""
-    return [str(value) for value in values]
+def numbers(values: Iterable[int]) -> str:
+    """For a parameter that is an array of numbers."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def texts(values: Iterable[str]) -> str:
+    """For a parameter that is an array of texts (postgresql.org/docs/current/arrays.html#ARRAYS-IO)."""
+    escaped = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    quoted = '","'.join(escaped)
+    return f'{{"{quoted}"}}' if escaped else "{}"
 
 
 def as_json_object(row: Row) -> str:
@@ -93,7 +98,7 @@ def change(model: type[models.Model], assignments: Mapping[str, str], columns: I
     WHERE stored.id = ANY (%(changed)s::bigint[]) AND stored.id = given.id"""  # noqa: S608 - names of our own
 
 
-def changes(rows: Iterable[Row]) -> dict[str, str | list[str]]:
+def changes(rows: Iterable[Row]) -> dict[str, str]:
     """The parameters that `change` takes."""
     rows = list(rows)
     return {"changes": as_json(rows), "changed": numbers(row["id"] for row in rows)}
@@ -124,23 +129,23 @@ def instances(model: type[ModelT], rows: Iterable[tuple[Any, ...]]) -> list[Mode
     return [model.from_db(connection.alias, names, row[: len(names)]) for row in rows]
 
 
-def read(model: type[ModelT], statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[ModelT]:
+def read(model: type[ModelT], statement: bytes, parameters: wire.Parameters) -> list[ModelT]:
     """The instances of a statement that begins with the model's `selection`."""
     return instances(model, run(statement, parameters))
 
 
-def run(statement: bytes, parameters: Mapping[str, str | list[str]]) -> list[tuple[Any, ...]]:
-    """The rows that the statement returns; it is prepared once for each connection. Parameters are text or lists of
-    it: numbers would be prepared anew for each of their sizes.
+def run(statement: bytes, parameters: wire.Parameters) -> list[tuple[Any, ...]]:
+    """The rows that the statement returns; it is prepared once for each connection. Parameters are text, which the
+    statement casts to what it needs.
 
     Raises what Django's own cursors raise.
     """
     ours = connections[DEFAULT_DB_ALIAS]
     _give_up_if_lost(ours)
     ours.ensure_connection()
-    with ours.wrap_database_errors, cursor_class(ours.connection) as cursor:
-        cursor.execute(statement, parameters, prepare=True, binary=True)
-        return cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else []
+    with ours.wrap_database_errors:
+        answer = wire.ask(ours.connection, statement, parameters)
+        return wire.rows(ours.connection, answer) if answer.nfields else []
 
 
 def plan_once() -> None:

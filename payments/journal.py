@@ -74,12 +74,10 @@ def uses_of_refunds(ids: Iterable[int]) -> Uses:
 
 
 def _uses(whose: str, ids: Iterable[int]) -> Uses:
-    numbers = prepared.numbers(ids)
     found: dict[str, list[Use]] = defaultdict(list)
-    if numbers:
-        for row in prepared.run(_USES.format(whose=whose).encode(), {"ids": numbers}):
-            use = Use(*row)
-            found[use.key].append(use)
+    for row in prepared.run(_USES.format(whose=whose).encode(), {"ids": prepared.numbers(ids)}):
+        use = Use(*row)
+        found[use.key].append(use)
     return found
 
 

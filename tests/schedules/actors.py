@@ -13,13 +13,15 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import requests
 from django.db import connection
-from psycopg import ClientCursor, Cursor
+from psycopg import ClientCursor
+from psycopg.pq.abc import PGresult
 
-from outbox import prepared
+from outbox import wire
 
 Program = Callable[[], None]
 
@@ -65,37 +67,49 @@ def current() -> "Actor | None":
     return actor
 
 
-class _Recorded(Cursor[Any]):
+AnswerT = TypeVar("AnswerT", bound=PGresult | None)
+
+
+def _recorded(ask: Callable[[], AnswerT]) -> AnswerT:
     """What an actor asks, and what it is told."""
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-        actor = current()
-        if actor is None:
-            return super().execute(query, params, **options)
-        actor.must_live()
-        actor.touched += 1
-        try:
-            result = super().execute(query, params, **options)
-        except Exception as error:
-            actor.learn(type(error).__name__.encode())
-            actor.regain_baton()
-            raise
-        actor.learn(str(self.rowcount).encode())
-        answer = self.pgresult
-        if answer is not None:
-            for row in range(answer.ntuples):
-                for column in range(answer.nfields):
-                    actor.learn(answer.get_value(row, column) or b"\0")
+    actor = current()
+    if actor is None:
+        return ask()
+    actor.must_live()
+    actor.touched += 1
+    try:
+        answer = ask()
+    except Exception as error:
+        actor.learn(type(error).__name__.encode())
         actor.regain_baton()
-        return result
+        raise
+    if answer is not None:
+        actor.learn(str(answer.command_tuples).encode())
+        for row in range(answer.ntuples):
+            for column in range(answer.nfields):
+                actor.learn(answer.get_value(row, column) or b"\0")
+    actor.regain_baton()
+    return answer
 
 
-class Recorded(_Recorded, ClientCursor[Any]):
+class Recorded(ClientCursor[Any]):
     """The cursor of an actor's connection."""
 
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+        def ask() -> PGresult | None:
+            super(Recorded, self).execute(query, params, **options)
+            return self.pgresult
 
-class RecordedPrepared(_Recorded):
-    """The cursor of prepared statements, of whichever thread."""
+        _recorded(ask)
+        return self
+
+
+_ask = wire.ask
+
+
+def _recorded_prepared(session: wire.Session, statement: bytes, parameters: wire.Parameters) -> PGresult:
+    """As `wire.ask`, of whichever thread."""
+    return _recorded(partial(_ask, session, statement, parameters))
 
 
 class Actor:
@@ -216,5 +230,5 @@ class Actor:
             self.must_live()
             return original({**parameters, "cursor_factory": Recorded})
 
-        prepared.cursor_class = RecordedPrepared
+        wire.ask = _recorded_prepared
         connection.get_new_connection = get_new_connection  # type: ignore[assignment,method-assign]  # of this thread alone

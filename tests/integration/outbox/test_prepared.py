@@ -1,13 +1,25 @@
 """Statements past the ORM, beside what the ORM does."""
 
 import select
+from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import close_old_connections, connection, connections, models, transaction
+from django.db import (
+    DataError,
+    Error,
+    OperationalError,
+    ProgrammingError,
+    close_old_connections,
+    connection,
+    connections,
+    models,
+    transaction,
+)
 
 from outbox import prepared
+from outbox.database import is_transient
 from shop import selectors
 from shop.acting import locked
 from shop.models import Order, OrderLine, ShippingMethod
@@ -56,6 +68,89 @@ def test_a_connection_is_asked_only_when_something_came_in(monkeypatch: pytest.M
     close_old_connections()
     monkeypatch.setattr(connection, "is_usable", None)
     assert prepared.run(b"SELECT pg_backend_pid()", {}) == [(same,)]
+    connection.close()
+
+
+VALUES = b"""
+SELECT n, n::int, n / 3::numeric, n / 7::float8, n > 1, 'x' || n, NULL::text, '%%'::varchar, md5(n::text)::uuid, now(),
+    current_date, interval '1 day 2 h', '{"a": [1, null]}'::jsonb, '{"b": "\\u00fc"}'::json, ARRAY[n, NULL],
+    ARRAY['a"b'], '\\x00ff'::bytea, ''
+FROM generate_series(1, %(count)s::bigint) AS n
+"""
+
+
+def test_rows_are_those_of_a_cursor() -> None:
+    with transaction.atomic():  # `now` is its beginning
+        for count in (0, 1, 3):
+            with psycopg.Cursor(connection.connection) as cursor:
+                told = cursor.execute(VALUES, {"count": str(count)}, binary=True).fetchall()
+            assert prepared.run(VALUES, {"count": str(count)}) == told
+            assert len(told) == count
+
+
+@pytest.mark.parametrize("text", ["", "ü€😀", "it's", '"', "\\", '\\"{},;', "NULL", " a\tb\n", "%s %(x)s %%"])
+def test_texts_arrive_as_they_are(text: str) -> None:
+    two = b"SELECT %(text)s::text, %(texts)s::text[], %(text)s::text, '%%'"
+    many = [text, "", text * 2]
+    assert prepared.run(two, {"text": text, "texts": prepared.texts(many)}) == [(text, many, text, "%")]
+    assert prepared.run(b"SELECT %(x)s::text[]", {"x": prepared.texts([])}) == [([],)]
+
+
+def test_numbers_are_arrays() -> None:
+    for numbers in ([], [7], [-1, 2**62]):
+        assert prepared.run(b"SELECT %(x)s::bigint[]", {"x": prepared.numbers(numbers)}) == [(numbers,)]
+
+
+def test_what_cannot_be_text_is_refused_and_nothing_is_sent() -> None:
+    with transaction.atomic():
+        with pytest.raises(DataError, match="NUL"):
+            prepared.run(b"SELECT %(x)s::text", {"x": "a\0b"})
+        assert prepared.run(b"SELECT 1", {}) == [(1,)]
+
+
+def run_briefly(statement: bytes, **parameters: str) -> None:
+    """For at most 50 ms."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 50")
+        prepared.run(statement, parameters)
+
+
+def test_an_error_is_what_a_cursor_raises() -> None:
+    for statement, error, state in (
+        (b"SELECT 1 / %(x)s::int", DataError, "22012"),
+        (b"SELECT %(x)s FROM nowhere", ProgrammingError, "42P01"),
+        (b"SELECT pg_sleep(30), set_config('a.b', %(x)s, true)", OperationalError, "57014"),
+    ):
+        with pytest.raises(error) as raised:
+            run_briefly(statement, x="0")
+        assert raised.value.__cause__.sqlstate == state  # type: ignore[union-attr]
+        assert not is_transient(raised.value)
+    assert prepared.run(b"SELECT 1 / %(x)s::int", {"x": "1"}) == [(1,)]  # it was prepared before it failed
+
+
+def test_a_session_that_ends_meanwhile_is_transient() -> None:
+    end = b"SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(30)"
+    for statement in (end, b"SELECT 1"):
+        with pytest.raises(Error) as raised:
+            prepared.run(statement, {})
+        assert is_transient(raised.value)
+    connection.close()
+    assert prepared.run(b"SELECT 1", {}) == [(1,)]
+
+
+def test_it_is_prepared_once_and_belongs_to_the_transaction() -> None:
+    connection.close()
+    counted = b"SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'store%%'"
+    assert [prepared.run(counted, {}) for _ in range(3)] == [[(1,)]] * 3
+    begun = b"SELECT pg_current_xact_id()::text::bigint"
+    with transaction.atomic():
+        ((first,),) = prepared.run(begun, {})
+        assert prepared.run(begun, {}) == [(first,)]
+    assert prepared.run(begun, {}) != [(first,)]
+    with suppress(ZeroDivisionError), transaction.atomic():
+        prepared.run(b"LISTEN taken_back", {})
+        raise ZeroDivisionError
+    assert prepared.run(b"SELECT pg_listening_channels()", {}) == []
     connection.close()
 
 
