@@ -41,17 +41,25 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Django calls this while it handles the exception."""
     if trouble := database_trouble(sys.exc_info()[1]):
         return unavailable(request, trouble)
+    _keep_form(request)
     return _page("500.html", status=500)
 
 
 def unavailable(request: HttpRequest, trouble: BaseException) -> HttpResponse:
     """503; the broken connection is given up, so that the next request opens another. The log says why."""
     log_unavailable(trouble)
+    _keep_form(request)
     if not connection.in_atomic_block:
         connection.close()
     response = _page("503.html", status=503)
     response["Retry-After"] = str(RETRY_AFTER)
     return response
+
+
+def _keep_form(request: HttpRequest) -> None:
+    """So that it can be sent again as it is: Django's `login` makes a new secret against forged requests before it has
+    written all, and its cookie would go out with an error, too (django/middleware/csrf.py, `rotate_token`)."""
+    request.META["CSRF_COOKIE_NEEDS_UPDATE"] = False
 
 
 def too_many_tries(request: HttpRequest, *, retry_after: int, order_address: str = "") -> HttpResponse:

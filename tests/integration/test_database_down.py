@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.http import HttpResponse
 
 from payments.models import Payment
 from shop.models import Order
 from tests.integration.orders import offer
-from tests.integration.shopper import Shopper, client
+from tests.integration.shopper import Shopper, client, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,13 +73,13 @@ def test_an_order_that_could_not_be_written_is_placed_by_sending_the_form_again(
 
 
 @contextmanager
-def lost_when_a_session_is_saved() -> Iterator[None]:
-    """The server ends the connection that would save one."""
+def lost_when_changing(table: str) -> Iterator[None]:
+    """The server ends the connection that would change a row of it."""
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE FUNCTION lost() RETURNS trigger LANGUAGE plpgsql AS"
             " 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
-            "CREATE TRIGGER lost BEFORE UPDATE ON django_session FOR EACH ROW EXECUTE FUNCTION lost()"
+            f"CREATE TRIGGER lost BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION lost()"
         )
     try:
         yield
@@ -91,10 +93,24 @@ def test_a_session_that_cannot_be_saved_is_said_too() -> None:
     lamp = offer()
     shopper = careful(Shopper())
     shopper.put(lamp)
-    with lost_when_a_session_is_saved():
+    with lost_when_changing("django_session"):
         assert is_honest(shopper.change(lamp, quantity="3"))
     assert shopper.change(lamp, quantity="3").status_code == 302
     assert shopper.client.session["cart"]["lines"] == {str(lamp.pk): 3}
+
+
+def test_a_login_that_could_not_be_written_is_done_by_sending_the_form_again() -> None:
+    """Django had a new secret for the next form by then."""
+    User.objects.create_superuser("olga", password="a long one")
+    browser: Any = client()
+    form = read(browser.get("/admin/login/?next=/admin/")).form_with("password")
+    assert form is not None
+    data = form.filled({"username": "olga", "password": "a long one"})
+    with lost_when_changing("auth_user"):
+        assert is_honest(browser.post("/admin/login/", data))
+    answer = browser.post("/admin/login/", data)
+    assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+    assert browser.get("/admin/").status_code == 200
 
 
 def test_an_order_whose_cart_could_not_be_emptied_is_not_placed() -> None:
@@ -102,7 +118,7 @@ def test_an_order_whose_cart_could_not_be_emptied_is_not_placed() -> None:
     shopper = careful(Shopper())
     shopper.put(offer())
     data = shopper.filled()
-    with lost_when_a_session_is_saved():
+    with lost_when_changing("django_session"):
         assert is_honest(shopper.send(data))
     assert not Order.objects.exists()
     assert shopper.client.session["cart"]["lines"]
