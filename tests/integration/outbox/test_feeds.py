@@ -60,9 +60,10 @@ def cursor() -> int:
 
 
 def test_a_page_is_on_the_disk_before_it_is_shown(steps: Partner) -> None:
-    """The relay's own commit does not wait for that; whoever reads here would remember what the server may forget."""
+    """The relay's own commit does not wait for that; whoever reads here would remember what the server may forget.
+    Several times, as the server writes by itself every 200 ms, too."""
     with connection.cursor() as cursor:
-        for poisoned in (False, True):  # one of this feed, and one of others, which moves `through` alone
+        for poisoned in (False, True) * 8:  # one of this feed, and one of others, which moves `through` alone
             step(1, poisoned=poisoned)
             relay_all()
             cursor.execute("SELECT pg_current_wal_insert_lsn()")
