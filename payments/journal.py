@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,20 +64,21 @@ class KeyUse:
     spent: bool = False
 
 
-def uses_of_payments(ids: Iterable[int]) -> Uses:
-    """Their calls, without those of refunds."""
+def uses_of_payments(ids: Sequence[int]) -> Uses:
+    """Their calls, without those of refunds. Of none, nobody is asked: most payments that are claimed are new."""
     return _uses(_OF_PAYMENTS, ids)
 
 
-def uses_of_refunds(ids: Iterable[int]) -> Uses:
+def uses_of_refunds(ids: Sequence[int]) -> Uses:
     return _uses(_OF_REFUNDS, ids)
 
 
-def _uses(whose: str, ids: Iterable[int]) -> Uses:
+def _uses(whose: str, ids: Sequence[int]) -> Uses:
     found: dict[str, list[Use]] = defaultdict(list)
-    for row in prepared.run(_USES.format(whose=whose).encode(), {"ids": prepared.numbers(ids)}):
-        use = Use(*row)
-        found[use.key].append(use)
+    if ids:
+        for row in prepared.run(_USES.format(whose=whose).encode(), {"ids": prepared.numbers(ids)}):
+            use = Use(*row)
+            found[use.key].append(use)
     return found
 
 
